@@ -1,0 +1,1 @@
+"""Health, allocation, reflex plans, integers, protection: pure functions of policy, evidence and time."""

@@ -1,0 +1,1 @@
+"""The demo: mock regions, real Envoys, a load, faults, a report."""

@@ -1,0 +1,215 @@
+"""The nouns every layer shares: evidence, verdicts, decisions. Frozen values, no behaviour beyond access.
+
+Words are those of docs/ARCHITECTURE.md. Regions, services and fleets are plain `str` names. Units are in the names:
+`_ms` milliseconds, `_rps` requests per second; `at`, `since` and `now` are seconds on the control plane's monotonic
+clock, which only the shell reads. Shares and scores are fractions 0..1; weights are integers out of `TOTAL_WEIGHT`.
+
+A *view* is a region seen as a source of traffic. Demand, allocation and weights are per source region; every fleet
+in that region (an Envoy's `node.cluster`) gets the same weights for the services it uses, because fleets in one place
+have the same latencies and so the same optimum. What an Envoy is sent is therefore keyed by (fleet, region): `ViewKey`.
+
+Tables in a decision are tuples aligned with `Decision.regions`, not dicts: a fleet-sized decision has half a million
+numbers in it, and a tuple of ints is a fifth of the size and compares in C.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+TOTAL_WEIGHT = 10_000
+"""Every weight table sums to this: a weight is a hundredth of a percent."""
+
+
+class ViewKey(NamedTuple):
+    """Whose snapshot it is: all Envoys of one fleet (`node.cluster`) in one region (`node.locality.region`)."""
+
+    fleet: str
+    region: str
+
+
+class Address(NamedTuple):
+    """A resolved IP address (v4 or v6, canonical text) and port: what EDS carries and probes connect to."""
+
+    ip: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+
+
+class Endpoint(NamedTuple):
+    """An endpoint as the policy names it: IP address or host name, and port. A name may have several addresses."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Target(NamedTuple):
+    """One thing that can be healthy or not: an address serving a service in a region."""
+
+    service: str
+    region: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One dated piece of evidence about one target.
+
+    `vantage` says who looked ("controlplane"), `detail` why it failed, in words ("connection refused", "HTTP 503").
+    """
+
+    vantage: str
+    target: Target
+    healthy: bool
+    at: float
+    latency_ms: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The answer to one look-up of a host name. Empty `ips` with an `error` means the look-up failed."""
+
+    host: str
+    ips: tuple[str, ...]
+    at: float
+    error: str = ""
+
+
+class Health(StrEnum):
+    """What we believe of a region (DESIGN section 2, *verdict*)."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    DOWN = "down"
+    RECOVERING = "recovering"
+    DRAINING = "draining"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What we believe of one service in one region, and why.
+
+    `score` (0..1) multiplies the capacity. `ramp` (0..1) limits a recovering region to that part of the share it will
+    have. An `UNKNOWN` verdict keeps the score and ramp of the last verdict that had evidence; `held` names that one.
+    """
+
+    health: Health
+    score: float
+    reason: str
+    since: float
+    ramp: float = 1.0
+    held: Health | None = None
+    up: int = 0
+    total: int = 0
+
+    @property
+    def serves(self) -> bool:
+        """True if the region may be given traffic."""
+        return self.score > 0.0 and self.ramp > 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """The protection settings of one region cluster as one view's Envoy gets it, each with its reason in `reasons`.
+
+    Only what Envoy reads per cluster: outlier detection comes as a named profile (snapshot/ turns the name into
+    messages) so that it changes rarely; breakers are `envoy.config.cluster.v3.CircuitBreakers.Thresholds`.
+    """
+
+    outlier_profile: str
+    max_ejection_percent: int
+    overprovisioning_factor: int
+    max_connections: int
+    max_pending_requests: int
+    max_requests: int
+    retry_budget_percent: float
+    min_retry_concurrency: int
+    connect_timeout_ms: int
+    reasons: tuple[tuple[str, str], ...] = ()
+
+
+Row = tuple[int, ...]
+"""Weights over `Decision.regions`, summing to `TOTAL_WEIGHT` (or all zero where there is nothing to weigh)."""
+
+Table = tuple[Row, ...]
+"""One row for every view, in the order of `Decision.regions`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NMinusOne:
+    """The optimum with one region gone: what each region would serve, and whether it fits.
+
+    `load_rps` is aligned with the regions. `overload` is 1.0 if it fits; else every capacity must be exceeded by that
+    factor. `added_latency_ms` is the mean over all requests against today's plan.
+    """
+
+    without: str
+    weights: Table
+    load_rps: tuple[float, ...]
+    overload: float
+    added_latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDecision:
+    """Everything decided for one service. Rows and columns follow `regions` (sorted; those with a view or a deployment).
+
+    `weights[v][r]`: of view v's requests, the share that region r serves. `reflex[r][v]`: the priority-1 weights of
+    cluster `service@r` in view v, which Envoy applies by itself when r dies. `reasons[v][r]`: why `weights[v][r]` is
+    what it is. `protection[v][r]`: None where the service has no deployment in r.
+    """
+
+    service: str
+    regions: tuple[str, ...]
+    verdicts: tuple[Verdict | None, ...]
+    demand_rps: tuple[float, ...]
+    capacity_rps: tuple[float, ...]
+    load_rps: tuple[float, ...]
+    overload: float
+    weights: Table
+    reflex: tuple[Table, ...]
+    reflex_overload: tuple[float, ...]
+    n_minus_1: tuple[NMinusOne, ...]
+    protection: tuple[tuple[Protection | None, ...], ...]
+    reasons: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """For every service and view: integer weights over regions, protection settings, and a reason for each number."""
+
+    regions: tuple[str, ...]
+    services: tuple[ServiceDecision, ...]
+
+    def service(self, name: str) -> ServiceDecision:
+        """Return the decision for one service; KeyError if the policy has no such service."""
+        for service in self.services:
+            if service.service == name:
+                return service
+        raise KeyError(name)
+
+
+Severity = Literal["info", "warning", "alarm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something an operator wants to know, as data: the shell logs it, counts it and shows it.
+
+    `kind` is one of a closed set of dotted names ("region.down", "policy.rejected"), `fields` are its facts in a
+    stable order, `message` is one line of plain words.
+    """
+
+    kind: str
+    at: float
+    message: str
+    severity: Severity = "info"
+    fields: tuple[tuple[str, str], ...] = ()

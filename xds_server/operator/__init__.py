@@ -1,0 +1,1 @@
+"""What the operator sees: admin HTTP API, metrics, logs."""

@@ -1,0 +1,1 @@
+"""Policy text in, a `Policy` value or every error at once out. Pure."""

@@ -1,0 +1,135 @@
+"""The policy as a value: what an operator wrote, validated, with every default filled in.
+
+Nothing here parses or checks; `policy/parse.py` is the only maker of these outside tests. Durations are integer
+milliseconds, rates are requests per second, shares are fractions 0..1. Mappings are read-only and sorted by name, so
+that two policies that say the same are equal and iterate alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from xds_server.model import Endpoint
+
+
+class Protocol(StrEnum):
+    """What the endpoints speak."""
+
+    HTTP1 = "http1"
+    HTTP2 = "http2"
+    GRPC = "grpc"
+
+
+class ProbeKind(StrEnum):
+    """How an endpoint is probed."""
+
+    HTTP = "http"
+    TCP = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How a service's endpoints are probed, and when a verdict changes.
+
+    `port` is None for the endpoint's own. `statuses` are the HTTP statuses that count as healthy.
+    """
+
+    kind: ProbeKind = ProbeKind.HTTP
+    path: str = "/healthz"
+    host: str | None = None
+    port: int | None = None
+    statuses: frozenset[int] = frozenset({200})
+    interval_ms: int = 1_000
+    timeout_ms: int = 500
+    unhealthy_after: int = 2
+    healthy_after: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """`request_ms` is the route's timeout. None means: computed from the round trip of the path (decision/protection)."""
+
+    request_ms: int = 15_000
+    per_try_ms: int | None = None
+    connect_ms: int | None = None
+    idle_ms: int = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """`attempts` counts retries, not the first try (Envoy's `num_retries`). `budget` is a share of active requests."""
+
+    attempts: int = 3
+    budget: float = 0.20
+    min_concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One service in one region. `capacity_rps` is what all its endpoints together serve, in requests per second."""
+
+    region: str
+    endpoints: tuple[Endpoint, ...]
+    capacity_rps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is routed to. `hosts` are the `:authority` values that select it; `demand_rps` is by view, may be empty."""
+
+    name: str
+    hosts: tuple[str, ...]
+    protocol: Protocol
+    health: HealthCheck
+    timeouts: Timeouts
+    retries: Retries
+    reserve: float
+    ramp_up_ms: int
+    min_change: float
+    demand_rps: Mapping[str, float]
+    deployments: Mapping[str, Deployment]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A declared region. `drain` moves all traffic off it, as an edit of the policy rather than an order."""
+
+    name: str
+    drain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Envoys with one `node.cluster`: where their sidecar listens, and which services they get (None: all)."""
+
+    name: str
+    listen_host: str
+    listen_port: int
+    uses: tuple[str, ...] | None = None
+
+
+DEFAULT_FLEET = "default"
+"""The fleet of a policy without `fleets:`; it takes every Envoy, whatever its `node.cluster`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A whole policy. `latency_ms[(a, b)]` is the round trip between two regions, both orders and (a, a) present."""
+
+    regions: Mapping[str, Region]
+    latency_ms: Mapping[tuple[str, str], float]
+    services: Mapping[str, Service]
+    fleets: Mapping[str, Fleet]
+    digest: str
+    """Hash of the text it came from: names the policy in logs, events and the admin API."""
+
+    def fleet_for(self, node_cluster: str) -> Fleet | None:
+        """Return the fleet an Envoy with that `node.cluster` belongs to; None if the policy has no place for it."""
+        return self.fleets.get(node_cluster) or self.fleets.get(DEFAULT_FLEET)
+
+    def services_of(self, fleet: Fleet) -> tuple[Service, ...]:
+        """Return the services that the sidecars of `fleet` get, by name."""
+        names = self.services if fleet.uses is None else fleet.uses
+        return tuple(self.services[name] for name in sorted(names))

@@ -1,0 +1,1 @@
+"""gRPC streams: bytes in and out, no decisions."""
