@@ -160,7 +160,7 @@ class NMinusOne:
 
 @dataclass(frozen=True, slots=True)
 class ServiceDecision:
-    """Everything decided for one service. Rows and columns follow `regions` (sorted; those with a view or a deployment).
+    """Everything decided for one service. Rows and columns follow `regions`: the policy's, sorted.
 
     `weights[v][r]`: of view v's requests, the share that region r serves. `reflex[r][v]`: the priority-1 weights of
     cluster `service@r` in view v, which Envoy applies by itself when r dies. `reasons[v][r]`: why `weights[v][r]` is

@@ -49,7 +49,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """`request_ms` is the route's timeout. None means: computed from the round trip of the path (decision/protection)."""
+    """`request_ms` is the route's timeout. None means: computed from the round trip of the path (decision/)."""
 
     request_ms: int = 15_000
     per_try_ms: int | None = None
