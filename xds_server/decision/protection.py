@@ -1,0 +1,116 @@
+"""Protection settings: what bounds damage inside Envoy when things go wrong faster than we can decide.
+
+Everything that lives in a cluster (CDS) follows from the policy alone: editing a cluster closes its connections and
+resets host counters and ejections, so it must not follow health. Only `overprovisioning_factor` moves with the load,
+because it travels in EDS, and it moves in coarse steps.
+
+Sizes come from Little's law, in flight = rate × time, for one Envoy that may carry a whole view:
+
+    rate     the most that can be sent to the cluster `service@r`: what region r has, `capacity_rps` (r's own traffic
+             at priority 0, or what r had, at priority 1)
+    time     the worst reflex plan's: the round trip to the farthest region of the service, plus `SERVICE_TIME_MS`
+
+`max_requests` is `MARGIN` times that, so that it stops a runaway and never a failover (sized for normal latency it
+rejected 920 of 2,400 requests in a failover to a region 200 ms away). `min_retry_concurrency` is what may fail at one
+moment, all in flight in a region: for a region that hangs, rate × the time until a try is given up.
+
+Rejected: dividing by the number of connected Envoys here. It would edit clusters as the fleet grows; runtime keys can
+move breakers without that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from xds_server.model import Protection
+from xds_server.policy.types import Policy, Service
+
+MARGIN = 3
+SERVICE_TIME_MS = 250
+PER_TRY_SLACK_MS = 500
+CONNECT_SLACK_MS = 250
+LEAST_REQUESTS = 1024
+LEAST_RETRIES = 100
+MOST_CONCURRENT = 1_000_000
+
+OVERPROVISIONING_STEPS = (100, 120, 140, 170, 200, 250, 300, 400, 500, 700, 1000)
+"""Coarse, so that a small change of load is not a change of every assignment."""
+
+
+def worst_round_trip_ms(policy: Policy, service: Service, view: str) -> float:
+    """Return the round trip from a view to the farthest region that has the service, in ms."""
+    return max(policy.latency_ms[view, region] for region in service.deployments)
+
+
+def per_try_timeout_ms(policy: Policy, service: Service, view: str) -> int:
+    """Return when a try that may be repeated is given up: as the policy says, else slack plus two worst round trips."""
+    if service.timeouts.per_try_ms is not None:
+        return service.timeouts.per_try_ms
+    return min(
+        service.timeouts.request_ms, _round_up(PER_TRY_SLACK_MS + 2 * worst_round_trip_ms(policy, service, view))
+    )
+
+
+def connect_timeout_ms(policy: Policy, service: Service, view: str) -> int:
+    """Return the connect timeout: as the policy says, else slack plus two worst round trips (TCP, and TLS in one)."""
+    if service.timeouts.connect_ms is not None:
+        return service.timeouts.connect_ms
+    return _round_up(CONNECT_SLACK_MS + 2 * worst_round_trip_ms(policy, service, view))
+
+
+def overprovisioning_factor(load: float, capacity: float) -> int:
+    """Return Envoy's `overprovisioning_factor` (percent): about 100 ÷ utilisation, rounded down to a coarse step.
+
+    With a factor of 100 ÷ utilisation, traffic leaves the region exactly when the hosts left there cannot carry it.
+    """
+    if capacity <= 0 or load <= 0:
+        return OVERPROVISIONING_STEPS[0] if capacity <= 0 else OVERPROVISIONING_STEPS[-1]
+    wanted = 100.0 * capacity / load
+    return max((step for step in OVERPROVISIONING_STEPS if step <= wanted), default=OVERPROVISIONING_STEPS[0])
+
+
+def protect(policy: Policy, service: Service, view: str) -> Mapping[str, Protection]:
+    """Return the settings of every region cluster of a service as the Envoys of one view get them.
+
+    `overprovisioning_factor` is left at 100: `decide` fills in what the load asks for.
+    """
+    worst_ms = worst_round_trip_ms(policy, service, view)
+    per_try_ms = per_try_timeout_ms(policy, service, view)
+    connect_ms = connect_timeout_ms(policy, service, view)
+    return {
+        region: _protect(service, deployment.capacity_rps, worst_ms, per_try_ms, connect_ms)
+        for region, deployment in service.deployments.items()
+    }
+
+
+def _protect(service: Service, rate: float, worst_ms: float, per_try_ms: int, connect_ms: int) -> Protection:
+    in_flight = rate * (worst_ms + SERVICE_TIME_MS) / 1000
+    requests = _clamp(MARGIN * in_flight, LEAST_REQUESTS)
+    retries = service.retries.min_concurrency or _clamp(rate * per_try_ms / 1000, LEAST_RETRIES)
+    time = f"{worst_ms:g} ms to the farthest region + {SERVICE_TIME_MS} ms"
+    return Protection(
+        outlier_profile="standard",
+        max_ejection_percent=100,
+        overprovisioning_factor=OVERPROVISIONING_STEPS[0],
+        max_connections=requests,
+        max_pending_requests=requests,
+        max_requests=requests,
+        retry_budget_percent=100 * service.retries.budget,
+        min_retry_concurrency=retries,
+        connect_timeout_ms=connect_ms,
+        reasons=(
+            ("max_requests", f"{MARGIN} × {rate:g} req/s × ({time}), at least {LEAST_REQUESTS}"),
+            ("min_retry_concurrency", f"{rate:g} req/s × {per_try_ms} ms until a try is given up, at least 100"),
+            ("max_ejection_percent", "a dead region must be able to empty"),
+            ("connect_timeout_ms", f"{CONNECT_SLACK_MS} ms + 2 × {worst_ms:g} ms, or as the policy says"),
+        ),
+    )
+
+
+def _clamp(value: float, least: int) -> int:
+    return min(MOST_CONCURRENT, max(least, math.ceil(value)))
+
+
+def _round_up(ms: float, step: int = 10) -> int:
+    return step * math.ceil(ms / step)

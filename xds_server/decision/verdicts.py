@@ -1,0 +1,201 @@
+"""One place's verdict from its evidence: the table of health.py, rule by rule. Values in, values out.
+
+A `Belief` is a verdict and what is needed to change it. Every function here returns the next belief; what several
+regions failing at once means is not asked here but in health.py, which sees them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from xds_server.model import Health, Observation, Verdict
+from xds_server.policy.types import HealthCheck
+
+STEP = 0.05
+"""Ramps and rising scores move in steps of this size: each step is a push to every Envoy."""
+
+HOLD_DOWN_S = 10.0
+MAX_HOLD_DOWN_S = 300.0
+FORGET_AFTER_S = 600.0
+"""The second fall within `FORGET_AFTER_S` is held down `HOLD_DOWN_S`, each further one twice as long."""
+
+
+class Place(NamedTuple):
+    """One service in one region: what a verdict is about."""
+
+    service: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """What we know of one address. `up` is None until decided; `streak` counts results in a row against `up`."""
+
+    up: bool | None
+    streak: int
+    at: float
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """A verdict and what is needed to change it: earlier falls, when the hold ends, where the ramp started."""
+
+    verdict: Verdict
+    falls: int = 0
+    fell_at: float = 0.0
+    hold_until: float = 0.0
+    moved_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A place's endpoints, summed up: how many are up of those decided, when last heard of, what the worst one said."""
+
+    up: int
+    decided: int
+    total: int
+    at: float
+    detail: str
+
+    @property
+    def share(self) -> float:
+        """Return the share of decided endpoints that are up, 0..1."""
+        return self.up / self.decided if self.decided else 0.0
+
+
+def next_endpoint(state: EndpointState | None, seen: Observation, check: HealthCheck, *, hasty: bool) -> EndpointState:
+    """Return the endpoint's state after one result. `hasty`: nothing else is known, one result decides."""
+    up = state.up if state else None
+    if seen.healthy == up:
+        return EndpointState(up, 0, seen.at, seen.detail)
+    streak = 1 + (state.streak if state and (up is not None or not seen.healthy) else 0)
+    needed = check.healthy_after if seen.healthy else check.unhealthy_after
+    if up is None and (seen.healthy or hasty):
+        needed = 1
+    if streak >= needed:
+        return EndpointState(seen.healthy, 0, seen.at, seen.detail)
+    return EndpointState(up, streak, seen.at, seen.detail)
+
+
+def stale_after_s(check: HealthCheck) -> float:
+    """Return how old the newest evidence may be, in seconds: three missed probes and a deadline."""
+    return max(5.0, (3 * check.interval_ms + check.timeout_ms) / 1000)
+
+
+def hold_down_s(falls: int) -> float:
+    """Return how long a region stays down after its n-th fall, in seconds: 0, 10, 20, 40 … 300."""
+    return 0.0 if falls <= 1 else min(MAX_HOLD_DOWN_S, HOLD_DOWN_S * 2.0 ** min(falls - 2, 16))
+
+
+def judge(before: Belief | None, evidence: Evidence, ramp_up_s: float, now: float) -> Belief:
+    """Return the belief that fresh evidence gives: the table at the top of this file. `ramp_up_s` in seconds."""
+    verdict = before.verdict if before else None
+    was = None if verdict is None else (verdict.held or verdict.health)
+    if evidence.up == 0:
+        return _fall(before, was, evidence, now)
+    if before is None or verdict is None or was is Health.UNKNOWN:
+        unseen = Verdict(Health.UNKNOWN, evidence.share, "first evidence", now)
+        return _settle(before or Belief(unseen), evidence, evidence.share, now)
+    if was is Health.DOWN or was is Health.DRAINING:
+        return _rise(before, evidence, now)
+    if was is Health.RECOVERING and verdict.ramp < 1.0:
+        return _climb(before, evidence, ramp_up_s, now)
+    return _settle(before, evidence, _rising(before, evidence.share, ramp_up_s, now), now)
+
+
+def _fall(before: Belief | None, was: Health | None, evidence: Evidence, now: float) -> Belief:
+    if before is not None and was is Health.DOWN:
+        if before.verdict.held is None:
+            return replace(before, verdict=replace(before.verdict, up=0, total=evidence.total))
+        reason = f"0 of {evidence.total} endpoints up ({evidence.detail or 'probes fail'})"
+        return replace(before, verdict=Verdict(Health.DOWN, 0.0, reason, now, ramp=0.0, total=evidence.total))
+    recent = before is not None and before.falls > 0 and now - before.fell_at < FORGET_AFTER_S
+    falls = 1 + (before.falls if before is not None and recent else 0)
+    hold = hold_down_s(falls)
+    again = f"; fall {falls} in {FORGET_AFTER_S / 60:.0f} min, held down {hold:.0f} s" if hold else ""
+    reason = f"0 of {evidence.total} endpoints up ({evidence.detail or 'probes fail'}){again}"
+    verdict = Verdict(Health.DOWN, 0.0, reason, now, ramp=0.0, up=0, total=evidence.total)
+    return Belief(verdict, falls=falls, fell_at=now, hold_until=now + hold, moved_at=now)
+
+
+def _rise(before: Belief, evidence: Evidence, now: float) -> Belief:
+    """Down, and some endpoint is up again: begin the ramp, unless the region is still held down."""
+    if now < before.hold_until:
+        counts = {"up": evidence.up, "total": evidence.total}
+        reason = f"{_count(evidence)}, held down after fall {before.falls}"
+        return replace(before, verdict=replace(before.verdict, health=Health.DOWN, held=None, reason=reason, **counts))
+    reason = f"{_count(evidence)}, share returns in steps"
+    verdict = Verdict(Health.RECOVERING, evidence.share, reason, now, ramp=STEP, up=evidence.up, total=evidence.total)
+    return replace(before, verdict=verdict, moved_at=now)
+
+
+def _climb(before: Belief, evidence: Evidence, ramp_up_s: float, now: float) -> Belief:
+    """Recovering: one step up for every `STEP` of the ramp time, none while the region weakens."""
+    verdict = before.verdict
+    steps = int((now - before.moved_at) / (STEP * ramp_up_s)) if ramp_up_s > 0 else int(1 / STEP)
+    if evidence.share < verdict.score or verdict.held is not None:
+        steps = 0
+    ramp = min(1.0, round(verdict.ramp + steps * STEP, 4))
+    if ramp >= 1.0:
+        return _settle(before, evidence, evidence.share, now)
+    reason = f"{_count(evidence)}, {ramp:.0%} of its share back"
+    moved = now if steps or evidence.share < verdict.score or verdict.held is not None else before.moved_at
+    state = replace(verdict, health=Health.RECOVERING, held=None, score=evidence.share, reason=reason, ramp=ramp)
+    return replace(before, verdict=replace(state, up=evidence.up, total=evidence.total), moved_at=moved)
+
+
+def _rising(before: Belief, share: float, ramp_up_s: float, now: float) -> float:
+    """Return the score of a region that was partly up: down at once, up by a step for each `STEP` of the ramp time."""
+    score = before.verdict.score
+    if share <= score or ramp_up_s <= 0:
+        return share
+    steps = int((now - before.moved_at) / (STEP * ramp_up_s))
+    return min(share, round(score + steps * STEP, 4))
+
+
+def _settle(before: Belief, evidence: Evidence, score: float, now: float) -> Belief:
+    health = Health.HEALTHY if evidence.up == evidence.decided else Health.DEGRADED
+    verdict = before.verdict
+    same = verdict.health is health and verdict.held is None
+    detail = f" ({evidence.detail})" if evidence.detail else ""
+    rest = "" if score >= evidence.share else f", capacity back to {score:.0%}"
+    settled = Verdict(
+        health,
+        score,
+        f"{_count(evidence)}{detail}{rest}",
+        verdict.since if same else now,
+        up=evidence.up,
+        total=evidence.total,
+    )
+    moved = before.moved_at if same and score == verdict.score and score < evidence.share else now
+    return replace(before, verdict=settled, moved_at=moved)
+
+
+def _count(evidence: Evidence) -> str:
+    return f"{evidence.up} of {evidence.total} endpoints up"
+
+
+def held(verdict: Verdict, reason: str, now: float) -> Verdict:
+    """Return the verdict as unknown, with the score, ramp and health it had. Held already: only the reason moves."""
+    if verdict.health is Health.UNKNOWN:
+        return verdict if verdict.held is None else replace(verdict, reason=reason)
+    if verdict.health is Health.DRAINING:
+        return verdict
+    return replace(verdict, health=Health.UNKNOWN, held=verdict.health, reason=reason, since=now)
+
+
+def drained(before: Belief | None, now: float) -> Belief:
+    """Return the belief of a region that the policy drains: no score, whatever the evidence."""
+    if before is not None and before.verdict.health is Health.DRAINING:
+        return before
+    verdict = Verdict(Health.DRAINING, 0.0, "drained by the policy", now, ramp=0.0)
+    return replace(before, verdict=verdict) if before is not None else Belief(verdict)
+
+
+def no_address(before: Belief | None, now: float) -> Belief:
+    """Return the belief of a place none of whose names resolves: down, and not a fall that counts as flapping."""
+    if before is not None and before.verdict.health is Health.DOWN:
+        return before
+    return Belief(Verdict(Health.DOWN, 0.0, "no endpoint has an address: names do not resolve", now, ramp=0.0))
