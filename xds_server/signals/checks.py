@@ -1,0 +1,102 @@
+"""One probe of one address: HTTP over a kept connection, or a TCP connect. Says what happened in plain words.
+
+HTTP is aiohttp's client, HTTP/1.1. Connections are kept between probes: a handshake per probe would cost the endpoint
+more than the answer does. A kept connection that the peer closed just as the request left is tried once more on a new
+one (aiohttp does this for GET), or an idle timeout at the endpoint would look like an outage. A redirect is a status
+like any other. The body is read, up to a bound, because a connection with half an answer in it cannot be kept.
+
+What is our own trouble (no file descriptor, no free local port) says nothing about the endpoint: `Trouble`, which the
+prober counts and never reports as evidence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+
+import aiohttp
+from yarl import URL
+
+from xds_server.model import Address, Target
+from xds_server.policy.types import HealthCheck, ProbeKind
+
+MAX_BODY = 64 * 1024
+"""Bytes of a health answer that are read; more than any health page needs, the connection is dropped beyond it."""
+
+KEEP_S = 75.0
+"""How long an idle connection is kept: the default of common servers is 60 to 75 s; longer intervals reconnect."""
+
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN})
+
+_WORDS = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset",
+    errno.EPIPE: "connection reset",
+    errno.EHOSTUNREACH: "no route to host",
+    errno.ENETUNREACH: "network unreachable",
+    errno.EACCES: "not permitted by a local firewall",
+    errno.EPERM: "not permitted by a local firewall",
+}
+
+
+class TroubleError(Exception):
+    """The probe could not be made for a reason of our own; it is no evidence about the endpoint."""
+
+
+def new_session() -> aiohttp.ClientSession:
+    """Return a client for all probes: no limits of its own (the prober has them), no cookies, no timeouts."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_S, force_close=False),
+        timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        headers={"user-agent": "xds-server"},
+    )
+
+
+class Check:
+    """How one target is probed. Made once per target, so that nothing is parsed per probe."""
+
+    def __init__(self, target: Target, check: HealthCheck) -> None:
+        address = target.address if check.port is None else Address(target.address.ip, check.port)
+        self._address = address
+        self._kind = check.kind
+        self._statuses = check.statuses
+        self._url = URL(f"http://{address}{check.path}", encoded=True)
+        self._headers = {"host": check.host or str(address)}
+
+    async def run(self, session: aiohttp.ClientSession) -> str:
+        """Probe once; return "" if healthy, else why not. Raises TroubleError if the trouble is ours."""
+        try:
+            if self._kind is ProbeKind.TCP:
+                return await self._connect()
+            return await self._get(session)
+        except (aiohttp.ClientError, OSError) as error:
+            return _words(error)
+
+    async def _get(self, session: aiohttp.ClientSession) -> str:
+        async with session.get(self._url, headers=self._headers, allow_redirects=False) as response:
+            left = MAX_BODY
+            while left > 0 and (piece := await response.content.read(left)):
+                left -= len(piece)
+            return "" if response.status in self._statuses else f"HTTP {response.status}"
+
+    async def _connect(self) -> str:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(asyncio.Protocol, self._address.ip, self._address.port)
+        transport.abort()
+        return ""
+
+
+def _words(error: aiohttp.ClientError | OSError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+    if isinstance(error, TimeoutError):
+        return "connection timed out"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "connection closed without an answer"
+    if not isinstance(error, OSError):
+        return "not an HTTP answer"
+    if error.errno in _OURS:
+        raise TroubleError(error.strerror or str(error)) from error
+    return _WORDS.get(error.errno or 0) or (error.strerror or str(error) or type(error).__name__).lower()
