@@ -1,0 +1,107 @@
+"""The import table: who may import whom. Default deny: what is not listed here fails the build.
+
+The table is the architecture (docs/ARCHITECTURE.md). Pure layers may not touch the world, so for them the standard
+library and third parties are listed as well.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "xds_server"
+
+ABOVE_THE_LINE = {
+    "model": set(),
+    "policy": {"model"},
+    "decision": {"model", "policy"},
+    "snapshot": {"model", "policy", "decision"},
+    "protocol": {"snapshot"},
+    "controller": {"model", "policy", "decision", "snapshot"},
+}
+"""Pure layers, and which of our layers each may import besides itself."""
+
+BELOW_THE_LINE = {
+    "signals": {"model", "policy"},
+    "transport": {"model", "snapshot", "protocol"},
+    "operator": {"model", "policy", "decision", "transport", "protocol"},
+    "store": {"model", "policy", "decision", "controller"},
+    "control_loop": {"model", "policy", "controller"},
+    "demo": {"model", "policy"},
+    "app": {"*"},
+    "cli": {"*"},
+    "__init__": set(),
+    "__main__": {"cli"},
+}
+
+PURE_STDLIB = {
+    "__future__", "abc", "bisect", "collections", "dataclasses", "difflib", "enum", "functools", "hashlib", "heapq",
+    "ipaddress", "itertools", "json", "math", "operator", "re", "struct", "types", "typing",
+}  # fmt: skip
+PURE_THIRD_PARTY = {
+    "policy": {"yaml"},
+    "snapshot": {"google", "envoy", "xds", "yaml"},
+    "protocol": {"google", "envoy"},
+}
+
+
+def modules() -> list[Path]:
+    return sorted(p for p in PACKAGE.rglob("*.py") if "_pb2" not in p.name)
+
+
+def layer_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the layer"
+            found.add(node.module or "")
+            if node.module == "xds_server":
+                found |= {f"xds_server.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_module_imports_only_what_its_layer_may(path: Path) -> None:
+    layer = layer_of(path)
+    table = ABOVE_THE_LINE | BELOW_THE_LINE
+    assert layer in table, f"{layer} is not in the import table: say what it may import"
+    allowed = table[layer] | {layer}
+    ours = {name.split(".")[1] for name in imports(path) if name.startswith("xds_server.")}
+    ours -= {"__version__"}
+    assert "*" in allowed or ours <= allowed, f"{layer} may not import {sorted(ours - allowed)}"
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in modules() if layer_of(p) in ABOVE_THE_LINE], ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_pure_module_does_not_touch_the_world(path: Path) -> None:
+    allowed = PURE_STDLIB | PURE_THIRD_PARTY.get(layer_of(path), set()) | {"xds_server"}
+    roots = {name.split(".")[0] for name in imports(path)}
+    assert roots <= allowed, f"a pure layer may not import {sorted(roots - allowed)}"
+
+
+def test_only_snapshot_builds_envoy_messages() -> None:
+    """Protocol and transport read and write the discovery service's own messages; nobody else sees a proto of Envoy."""
+    for path in modules():
+        protos = {name for name in imports(path) if name.split(".")[0] in {"envoy", "xds"}}
+        if layer_of(path) == "snapshot":
+            continue
+        if layer_of(path) in {"protocol", "transport"}:
+            protos = {name for name in protos if not name.startswith(("envoy.service.", "envoy.config.core."))}
+        assert not protos, f"{path}: {protos}"
+
+
+def test_the_table_names_only_what_exists() -> None:
+    layers = {layer_of(path) for path in modules()}
+    assert set(ABOVE_THE_LINE) | set(BELOW_THE_LINE) >= layers
+    for allowed in (ABOVE_THE_LINE | BELOW_THE_LINE).values():
+        assert allowed - {"*"} <= set(ABOVE_THE_LINE) | set(BELOW_THE_LINE)

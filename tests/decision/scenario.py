@@ -1,0 +1,147 @@
+"""Runs scenario files: commands to a real controller in simulated time, and the outcome as an operator would read it.
+
+A file is blocks separated by an empty line; each is a command, `----`, and what it printed. Lines that start with `#`
+are prose. `pytest tests/decision --rewrite` writes the outcomes anew: read the diff before you commit it.
+
+    policy                      the following lines are the policy's YAML
+    probes REGION=HOW …         from now on the endpoints there answer HOW: up, down, silent (no probe arrives), or
+                                1/2 (that many of them up); `*` is every region
+    run DURATION                let time pass, with a probe of every endpoint each second; prints the events
+    show                        prints verdicts, weights and their reasons, and the plans
+    restart                     a new controller with the memory of the old one
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from xds_server.controller import Controller, Inputs, Outcome
+from xds_server.model import TOTAL_WEIGHT, Observation, ServiceDecision, Target
+from xds_server.policy.parse import parse
+from xds_server.policy.types import HealthCheck
+
+PROBE_EVERY_S = 1.0
+TICK_S = 0.25
+
+
+@dataclass
+class Block:
+    """One command with its arguments (the lines up to `----`) and the outcome that is on file."""
+
+    prose: list[str]
+    command: str
+    body: list[str]
+    outcome: list[str]
+
+
+def read(text: str) -> Iterator[Block]:
+    """Yield the blocks of a scenario file."""
+    for chunk in re.split(r"\n\s*\n(?!\s)", text.strip() + "\n"):
+        lines = chunk.splitlines()
+        prose = [line for line in lines if line.startswith("#")]
+        rest = [line for line in lines if not line.startswith("#")]
+        if rest:
+            cut = rest.index("----")
+            yield Block(prose, rest[0], rest[1:cut], rest[cut + 1 :])
+        else:
+            yield Block(prose, "", [], [])
+
+
+def play(text: str) -> str:
+    """Run a scenario; return the file as it should be."""
+    world = World()
+    chunks = []
+    for block in read(text):
+        if not block.command:
+            chunks.append("\n".join(block.prose))
+            continue
+        outcome = world.run(block.command, block.body)
+        chunks.append("\n".join([*block.prose, block.command, *block.body, "----", *outcome]))
+    return "\n\n".join(chunks) + "\n"
+
+
+class World:
+    """A controller, simulated time and how every region's endpoints answer."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.controller = Controller()
+        self.targets: dict[Target, HealthCheck] = {}
+        self.answers: dict[str, str] = {}
+        self.told: list[str] = []
+
+    def run(self, command: str, body: list[str]) -> list[str]:
+        """Carry out one command; return what it prints."""
+        verb, *args = command.split()
+        self.told = []
+        if verb == "policy":
+            self._step(Inputs(policy=parse("\n".join(body), "policy.yaml").policy))
+        elif verb == "probes":
+            self.answers |= dict(arg.split("=") for arg in args)
+        elif verb == "run":
+            self._run(float(args[0].removesuffix("s")))
+        elif verb == "restart":
+            policy, memory = self.controller.policy, self.controller.memory()
+            self.controller = Controller(memory)
+            self._step(Inputs(policy=policy))
+        elif verb == "show":
+            return self._show()
+        else:
+            raise ValueError(f"unknown command {verb!r}")
+        return self.told or ["(nothing)"]
+
+    def _run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end - 1e-9:
+            self.now = round(self.now + TICK_S, 3)
+            seen = self._probe() if self.now % PROBE_EVERY_S == 0 else ()
+            self._step(Inputs(observations=tuple(seen)))
+
+    def _probe(self) -> Iterator[Observation]:
+        counted: dict[tuple[str, str], int] = {}
+        for target in sorted(self.targets):
+            nth = counted[target[:2]] = counted.get(target[:2], 0) + 1
+            how = self.answers.get(target.region, self.answers.get("*", "up"))
+            if how != "silent":
+                up = how == "up" or ("/" in how and nth <= int(how.split("/")[0]))
+                yield Observation("controlplane", target, up, self.now, 1.0, "" if up else "connection refused")
+
+    def _step(self, inputs: Inputs) -> None:
+        outcome: Outcome = self.controller.step(inputs, self.now)
+        if outcome.targets is not None:
+            self.targets = dict(outcome.targets)
+        self.told += [f"{e.at:6.2f}s {e.severity:7} {e.kind}: {e.message}" for e in outcome.events]
+
+    def _show(self) -> list[str]:
+        decision = self.controller.decision
+        if decision is None:
+            return ["no decision yet"]
+        return [line for service in decision.services for line in _service(service)]
+
+
+def _service(s: ServiceDecision) -> Iterator[str]:
+    yield f"{s.service}, overload {s.overload:.3g}"
+    for region, verdict, capacity, load in zip(s.regions, s.verdicts, s.capacity_rps, s.load_rps, strict=True):
+        belief = f"{verdict.health}, score {verdict.score:.2f}" if verdict else "not deployed"
+        yield f"  {region:15} {belief:28} serves {load:7,.0f} of {capacity:7,.0f} req/s"
+    for view, row, why in zip(s.regions, s.weights, s.reasons, strict=True):
+        yield f"  from {view}:"
+        for region, weight, reason in zip(s.regions, row, why, strict=True):
+            yield f"    {100 * weight / TOTAL_WEIGHT:6.2f} % {region:15} {reason}"
+    for gone, tables, factor in zip(s.regions, s.reflex, s.reflex_overload, strict=True):
+        rows = "; ".join(f"{v} → {_row(s.regions, row)}" for v, row in zip(s.regions, tables, strict=True))
+        yield f"  reflex without {gone}: {rows}" + (f" (overload {factor:.3g})" if factor > 1 else "")
+    for plan in s.n_minus_1:
+        loads = ", ".join(f"{r} {load:,.0f}" for r, load in zip(s.regions, plan.load_rps, strict=True) if load)
+        fits = "fits" if plan.overload <= 1 else f"overload {plan.overload:.3g}"
+        yield f"  N-1 without {plan.without}: {loads} req/s; {fits}; +{plan.added_latency_ms:.1f} ms"
+
+
+def _row(regions: tuple[str, ...], row: tuple[int, ...]) -> str:
+    return " ".join(f"{region} {100 * w / TOTAL_WEIGHT:.4g}" for region, w in zip(regions, row, strict=True) if w)
+
+
+FILES = sorted((Path(__file__).parent / "testdata").glob("*.txt"))

@@ -1,0 +1,77 @@
+"""The single writer: an inbox and a tick drive the controller; what changed is handed on.
+
+Signals run in the same event loop and call `put`; nothing else touches the controller. Items that arrive close together
+are taken in one step (`COALESCE_S`): a region's endpoints fail within milliseconds of each other, and one push to a
+fleet is better than eight. The inbox is bounded: past `MOST_WAITING` the oldest observations go first, because a newer
+one about the same target says more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from xds_server.controller import Controller, Inputs, Outcome
+from xds_server.model import Observation, Resolution
+from xds_server.policy.types import Policy
+
+COALESCE_S = 0.02
+TICK_S = 1.0
+MOST_WAITING = 100_000
+
+Item = Policy | Observation | Resolution
+
+
+class ControlLoop:
+    """Runs one controller. `now` is the monotonic clock in seconds; `on_outcome` gets every outcome, in order."""
+
+    def __init__(self, controller: Controller, now: Callable[[], float], on_outcome: Callable[[Outcome], None]) -> None:
+        self._controller = controller
+        self._now = now
+        self._on_outcome = on_outcome
+        self._policy: Policy | None = None
+        self._observations: deque[Observation] = deque(maxlen=MOST_WAITING)
+        self._resolutions: list[Resolution] = []
+        self._arrived = asyncio.Event()
+        self.step_seconds = 0.0
+        """How long the last step took, in seconds."""
+
+    def put(self, item: Item) -> None:
+        """Leave something for the next step. Never blocks; of several policies the last counts."""
+        if isinstance(item, Observation):
+            self._observations.append(item)
+        elif isinstance(item, Resolution):
+            self._resolutions.append(item)
+        else:
+            self._policy = item
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Step for as long as the task lives."""
+        wake_at: float | None = None
+        while True:
+            await self._wait(wake_at)
+            wake_at = self.step()
+
+    def step(self) -> float | None:
+        """Take what is in the inbox; return when time alone may next change something."""
+        inputs = Inputs(self._policy, tuple(self._observations), tuple(self._resolutions))
+        self._policy = None
+        self._observations.clear()
+        self._resolutions.clear()
+        self._arrived.clear()
+        started = self._now()
+        outcome = self._controller.step(inputs, started)
+        self.step_seconds = self._now() - started
+        self._on_outcome(outcome)
+        return outcome.wake_at
+
+    async def _wait(self, wake_at: float | None) -> None:
+        due_in = TICK_S if wake_at is None else min(TICK_S, max(COALESCE_S, wake_at - self._now()))
+        try:
+            async with asyncio.timeout(due_in):
+                await self._arrived.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(COALESCE_S)

@@ -1,0 +1,215 @@
+"""One service's decision: verdicts in; weights, plans, protection and reasons out (docs/ARCHITECTURE.md).
+
+    capacity      × score, less the reserve: what planned routing may use. The reserve is for failovers: reflex plans
+                  and every `overload` are measured against the whole capacity.
+    ramp          a recovering region may carry `ramp` of the load it will have: the optimum is found first as if it
+                  were back, then again with that limit. (Rejected: ramping its capacity, which gives all of a small
+                  share back in the first step.)
+    allocation    the cheapest placing of all demand (allocation.py), ties to the weights in force
+    integers      largest remainder (apportion.py); a row whose every change is below `min_change` stays as it is,
+                  unless a region leaves it or joins it, a verdict changed, or the policy did
+    plans         reflex and N-1 for every region (plan.py)
+
+Without fresh evidence of any region nothing moves. If no region serves, the weights in force stay as well: Envoy tries
+what is there, and all-zero weights would answer nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from xds_server.decision.allocation import allocate
+from xds_server.decision.apportion import apportion
+from xds_server.decision.demand import demand_rps
+from xds_server.decision.plan import all_plans
+from xds_server.decision.protection import overprovisioning_factor, protect
+from xds_server.decision.reasons import Facts, explain
+from xds_server.model import TOTAL_WEIGHT, Health, Protection, Row, ServiceDecision, Table, Verdict
+from xds_server.policy.types import Policy, Service
+
+UNIT = 1_000_000
+"""Flows are integers in millionths of a request per second: sums are exact and equal on every replica."""
+
+Flows = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a policy says of one service, in the form the arithmetic wants; made once per policy by `frame`."""
+
+    service: Service
+    regions: tuple[str, ...]
+    demand: tuple[int, ...]
+    capacity: tuple[int, ...]
+    cost_us: tuple[tuple[int, ...], ...]
+    latency_ms: tuple[tuple[float, ...], ...]
+    order: tuple[tuple[int, ...], ...]
+    protection: tuple[tuple[Protection | None, ...], ...]
+
+
+def frame(policy: Policy, service: Service) -> Frame:
+    """Return the frame of one service: rates in millionths of req/s, costs in µs of round trip."""
+    regions = tuple(sorted(policy.regions))
+    latency = tuple(tuple(policy.latency_ms[v, r] for r in regions) for v in regions)
+    deployed = [i for i, r in enumerate(regions) if r in service.deployments]
+    settings = [protect(policy, service, v) for v in regions]
+    return Frame(
+        service=service,
+        regions=regions,
+        demand=tuple(max(1, round(rps * UNIT)) for rps in demand_rps(service, regions)),
+        capacity=tuple(
+            round(service.deployments[r].capacity_rps * UNIT) if r in service.deployments else 0 for r in regions
+        ),
+        cost_us=tuple(tuple(round(1000 * ms) for ms in row) for row in latency),
+        latency_ms=latency,
+        order=tuple(tuple(sorted(deployed, key=lambda r, row=row: (row[r], r))) for row in latency),
+        protection=tuple(tuple(by_region.get(r) for r in regions) for by_region in settings),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is in force: ties, small changes and missing evidence go to it. `protection` is that of `base`, if known."""
+
+    weights: Table
+    verdicts: tuple[Verdict | None, ...]
+    base: Frame | None = None
+    protection: tuple[tuple[Protection | None, ...], ...] = ()
+
+
+def decide_service(
+    base: Frame, verdicts: tuple[Verdict | None, ...], prior: Prior | None, *, forced: bool = False
+) -> ServiceDecision:
+    """Return the decision for one service. `verdicts` follow `base.regions`, None where nothing is deployed.
+
+    `prior` must be over the same regions. `forced` sends every change, however small (the policy is new).
+    """
+    full = tuple(_scaled(c, v.score if v else 0.0) for c, v in zip(base.capacity, verdicts, strict=True))
+    if not any(c and v and v.serves for c, v in zip(full, verdicts, strict=True)):
+        return _no_region_serves(base, verdicts, prior)
+    in_force = _flows(base.demand, prior.weights) if prior else None
+    planned, optimum = _place(base, verdicts, full, in_force)
+    rows = tuple(apportion(f, TOTAL_WEIGHT, prior.weights[v] if prior else None) for v, f in enumerate(optimum))
+    kept = _kept(base, verdicts, prior, rows) if prior and not forced else (False,) * len(rows)
+    weights = tuple(prior.weights[v] if prior and kept[v] else row for v, row in enumerate(rows))
+    return _assemble(base, verdicts, prior, weights, kept, planned=planned, full=full)
+
+
+def _kept(base: Frame, verdicts: tuple[Verdict | None, ...], prior: Prior, rows: Table) -> tuple[bool, ...]:
+    """Return which rows stay as they are: all without evidence, none when a verdict moved, else the small changes."""
+    if _blind(verdicts, prior.weights):
+        return (True,) * len(rows)
+    if _verdicts_moved(prior.verdicts, verdicts):
+        return (False,) * len(rows)
+    limit = base.service.min_change * TOTAL_WEIGHT
+    return tuple(_small(row, before, limit) for row, before in zip(rows, prior.weights, strict=True))
+
+
+def _blind(verdicts: tuple[Verdict | None, ...], weights: Table) -> bool:
+    """Return True if there is no fresh evidence of any region, and the policy drains none that has traffic."""
+    carried = [any(column) for column in zip(*weights, strict=True)]
+    return all(
+        v is None or v.health is Health.UNKNOWN or (v.health is Health.DRAINING and not carries)
+        for v, carries in zip(verdicts, carried, strict=True)
+    )
+
+
+def _place(
+    base: Frame, verdicts: tuple[Verdict | None, ...], full: tuple[int, ...], in_force: Flows | None
+) -> tuple[tuple[int, ...], Flows]:
+    """Return the capacities planned with, and the optimal flows within them (scaled evenly if they do not fit)."""
+    free = 1.0 - base.service.reserve
+    planned = tuple(_scaled(c, free if v and v.serves else 0.0) for c, v in zip(full, verdicts, strict=True))
+    result = allocate(base.demand, planned, base.cost_us, previous=in_force)
+    ramping = [r for r, v in enumerate(verdicts) if v and v.serves and v.ramp < 1.0]
+    if ramping:
+        limits = list(planned)
+        for r in ramping:
+            verdict = verdicts[r]
+            limits[r] = max(1, _scaled(result.loads[r], verdict.ramp if verdict else 0.0))
+        planned = tuple(limits)
+        result = allocate(base.demand, planned, base.cost_us, previous=in_force)
+    return planned, result.flows
+
+
+def _assemble(
+    base: Frame,
+    verdicts: tuple[Verdict | None, ...],
+    prior: Prior | None,
+    weights: Table,
+    kept: tuple[bool, ...],
+    *,
+    planned: tuple[int, ...],
+    full: tuple[int, ...],
+) -> ServiceDecision:
+    flows = _flows(base.demand, weights)
+    load = tuple(map(sum, zip(*flows, strict=True)))
+    overload = max(1.0, *(now / c for now, c in zip(load, full, strict=True) if c))
+    usable = tuple(_scaled(c, v.ramp if v else 0.0) for c, v in zip(full, verdicts, strict=True))
+    plans = all_plans(base.demand, base.cost_us, flows, planned=planned, usable=usable)
+    facts = Facts(base.regions, verdicts, _rps(planned), _rps(load), base.order, base.latency_ms, overload)
+    return ServiceDecision(
+        service=base.service.name,
+        regions=base.regions,
+        verdicts=verdicts,
+        demand_rps=_rps(base.demand),
+        capacity_rps=_rps(full),
+        load_rps=facts.load_rps,
+        overload=overload,
+        weights=weights,
+        reflex=plans.reflex,
+        reflex_overload=plans.reflex_overload,
+        n_minus_1=plans.n_minus_1,
+        protection=_protection(base, load, full, prior),
+        reasons=explain(facts, weights, kept),
+    )
+
+
+def _no_region_serves(base: Frame, verdicts: tuple[Verdict | None, ...], prior: Prior | None) -> ServiceDecision:
+    """Keep the weights in force, or place everything as if all were well; the plans are those of a healthy service."""
+    well = tuple(v and replace(v, health=Health.UNKNOWN, score=1.0, ramp=1.0) for v in verdicts)
+    held = decide_service(base, well, prior)
+    why = "no region serves: the weights in force stay"
+    return replace(
+        held,
+        verdicts=verdicts,
+        capacity_rps=(0.0,) * len(base.regions),
+        reasons=tuple(tuple(why if w else "0: " + why for w in row) for row in held.weights),
+    )
+
+
+def _small(row: Row, before: Row, limit: float) -> bool:
+    """Return True if a change is not worth a push: every weight moves less than the limit, none to or from zero."""
+    return all(abs(a - b) < limit and (a == 0) == (b == 0) for a, b in zip(row, before, strict=True))
+
+
+def _verdicts_moved(before: tuple[Verdict | None, ...], after: tuple[Verdict | None, ...]) -> bool:
+    return any((a and (a.health, a.held)) != (b and (b.health, b.held)) for a, b in zip(before, after, strict=True))
+
+
+def _protection(
+    base: Frame, load: tuple[int, ...], full: tuple[int, ...], prior: Prior | None
+) -> tuple[tuple[Protection | None, ...], ...]:
+    """Return the policy's settings with the overprovisioning factor that the load asks for."""
+    factors = [overprovisioning_factor(now, c) for now, c in zip(load, full, strict=True)]
+    if prior is not None and prior.base is base:
+        now_set = zip(prior.protection[0], factors, strict=True)
+        if all(p is None or p.overprovisioning_factor == factor for p, factor in now_set):
+            return prior.protection
+    return tuple(
+        tuple(p and replace(p, overprovisioning_factor=f) for p, f in zip(row, factors, strict=True))
+        for row in base.protection
+    )
+
+
+def _flows(demand: tuple[int, ...], weights: Table) -> Flows:
+    """Return the flows that integer weights give: what is in force, whatever the optimum was."""
+    return tuple(tuple(d * w // TOTAL_WEIGHT for w in row) for d, row in zip(demand, weights, strict=True))
+
+
+def _scaled(units: int, factor: float) -> int:
+    return units if factor == 1.0 else round(units * factor)
+
+
+def _rps(units: tuple[int, ...]) -> tuple[float, ...]:
+    return tuple(u / UNIT for u in units)

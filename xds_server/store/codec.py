@@ -1,0 +1,97 @@
+"""A controller's `Memory` as JSON values and back. Pure; the state file writes what comes out of here.
+
+Times in memory are on a monotonic clock that dies with the process, so they are kept as ages and as seconds that are
+left, relative to the moment of saving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from xds_server.controller import Memory
+from xds_server.decision.verdicts import Belief, Place
+from xds_server.model import TOTAL_WEIGHT, Health, Table, Verdict
+
+
+class CorruptError(ValueError):
+    """The state is not what this version writes; the message says where."""
+
+
+def to_json(memory: Memory, now: float) -> dict[str, Any]:
+    """Return the memory as JSON values, times relative to `now` (seconds, monotonic)."""
+    return {
+        "beliefs": [_belief_json(place, belief, now) for place, belief in sorted(memory.beliefs.items())],
+        "weights": {
+            service: {"regions": list(regions), "table": [list(row) for row in table]}
+            for service, (regions, table) in sorted(memory.weights.items())
+        },
+        "addresses": {host: list(ips) for host, ips in sorted(memory.addresses.items())},
+    }
+
+
+def from_json(data: Mapping[str, Any], now: float) -> Memory:
+    """Return the memory that `to_json` wrote, its times moved to this process's `now`. Raises CorruptError."""
+    try:
+        return Memory(
+            beliefs=dict(_belief(item, now) for item in data["beliefs"]),
+            weights={str(service): _weights(service, item) for service, item in data["weights"].items()},
+            addresses={str(host): tuple(str(ip) for ip in ips) for host, ips in data["addresses"].items()},
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CorruptError(f"{type(error).__name__}: {error}") from error
+
+
+def _belief_json(place: Place, belief: Belief, now: float) -> dict[str, Any]:
+    verdict = asdict(belief.verdict)
+    verdict["since"] = now - belief.verdict.since
+    return {
+        "service": place.service,
+        "region": place.region,
+        "verdict": verdict,
+        "falls": belief.falls,
+        "fell_ago_s": now - belief.fell_at,
+        "hold_left_s": max(0.0, belief.hold_until - now),
+    }
+
+
+def _belief(item: Mapping[str, Any], now: float) -> tuple[Place, Belief]:
+    raw = dict(item["verdict"])
+    held = raw["held"]
+    verdict = Verdict(
+        health=Health(raw["health"]),
+        score=_fraction(raw["score"]),
+        reason=str(raw["reason"]),
+        since=now - float(raw["since"]),
+        ramp=_fraction(raw["ramp"]),
+        held=None if held is None else Health(held),
+        up=int(raw["up"]),
+        total=int(raw["total"]),
+    )
+    belief = Belief(
+        verdict,
+        falls=int(item["falls"]),
+        fell_at=now - float(item["fell_ago_s"]),
+        hold_until=now + float(item["hold_left_s"]),
+        moved_at=now,
+    )
+    return Place(str(item["service"]), str(item["region"])), belief
+
+
+def _weights(service: str, item: Mapping[str, Any]) -> tuple[tuple[str, ...], Table]:
+    regions = tuple(str(region) for region in item["regions"])
+    table = tuple(tuple(int(weight) for weight in row) for row in item["table"])
+    for row in table:
+        if len(row) != len(regions) or sum(row) != TOTAL_WEIGHT or min(row) < 0:
+            raise CorruptError(f"weights of {service} do not sum to {TOTAL_WEIGHT}")
+    if len(table) != len(regions):
+        raise CorruptError(f"weights of {service}: {len(table)} rows for {len(regions)} regions")
+    return regions, table
+
+
+def _fraction(value: object) -> float:
+    number = float(str(value))
+    if not 0.0 <= number <= 1.0:
+        raise CorruptError(f"{number} is not a fraction")
+    return number
