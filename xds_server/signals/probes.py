@@ -47,6 +47,7 @@ class Prober:
         emit: Callable[[Observation], None],
         now: Callable[[], float],
         concurrency: int = 256,
+        *,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._emit = emit
