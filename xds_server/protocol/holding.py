@@ -1,0 +1,113 @@
+"""What a client has of one type, and what a snapshot offers: shared, immutable, compared by identity.
+
+Ten thousand clients of one view hold the same few things, so a holding is one object for all of them, and two clients
+in the same state are recognised by `is`. Everything derived from it is computed once, on first use.
+
+The version on the wire names the *whole* of what a client has of the type after the response, also when the response
+carries only a part of it. So a version that comes back in the first request of a new stream ("ACK/NACK and resource
+type instance version") says exactly what the client has, to any replica and after any restart. Where a client has
+all of a snapshot's type, this is `Snapshot.versions`. A caller's own version goes on the wire unchanged instead; it
+says less, so less is believed of it (`Offering.labelled`).
+
+Endpoints depend on the cluster they were delivered for: Envoy warms a changed cluster until an assignment arrives
+*after* it, even an unchanged one ("Resource warming", the note). `under` is the version of that cluster; an assignment
+is up to date only if both agree. Keeping a list of "assignments owed" was rejected: it has to be kept right over NACKs
+and reconnects, a comparison does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+from xds_server.protocol.subscription import Subscription
+from xds_server.snapshot.resource import Resource, Snapshot, TypeUrl, content_version
+
+_NOTHING: Mapping[str, Resource] = MappingProxyType({})
+_UNDER_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, eq=False)
+class Holding:
+    """Resources of one type by name. `label` is the version a caller gave, if one did."""
+
+    resources: Mapping[str, Resource] = _NOTHING
+    under: Mapping[str, str] = _UNDER_NOTHING
+    label: str = ""
+
+    @cached_property
+    def version(self) -> str:
+        """Return the version for the wire."""
+        return self.label or content_version(
+            *(f"{name}\0{self._token(name)}".encode() for name in sorted(self.resources)),
+        )
+
+    @cached_property
+    def parents(self) -> Mapping[str, str]:
+        """For clusters: return, for every assignment that they need, the version of the cluster that needs it."""
+        versions: dict[str, list[str]] = {}
+        for resource in self.resources.values():
+            for need in resource.needs:
+                if need.type_url == TypeUrl.ENDPOINT:
+                    versions.setdefault(need.name, []).append(resource.version)
+        return {name: "+".join(found) for name, found in versions.items()}
+
+    @cached_property
+    def needed_clusters(self) -> frozenset[str]:
+        """For routes and listeners: return the clusters that they name."""
+        needs = (need for resource in self.resources.values() for need in resource.needs)
+        return frozenset(need.name for need in needs if need.type_url == TypeUrl.CLUSTER)
+
+    def has(self, resource: Resource, under: str) -> bool:
+        """Return whether the client has exactly this, delivered for that cluster."""
+        mine = self.resources.get(resource.name)
+        return mine is not None and mine.version == resource.version and self.under.get(resource.name, "") == under
+
+    def within(self, subscription: Subscription) -> Holding:
+        """Return what is left of it for a client with that subscription."""
+        if subscription.wildcard or subscription.names.issuperset(self.resources):
+            return self
+        kept = {name: self.resources[name] for name in self.resources if name in subscription.names}
+        return Holding(kept, {name: self.under[name] for name in kept if name in self.under}, self.label)
+
+    def _token(self, name: str) -> str:
+        under = self.under.get(name)
+        return f"{self.resources[name].version}\0{under}" if under else self.resources[name].version
+
+
+NOTHING = Holding()
+
+
+@dataclass(frozen=True, eq=False)
+class Offering:
+    """A snapshot, as an object that is compared by identity."""
+
+    snapshot: Snapshot
+
+    def of(self, type_url: str) -> Mapping[str, Resource]:
+        """Return the resources of a type, by name."""
+        return self.snapshot.resources.get(type_url, _NOTHING)
+
+    def label(self, type_url: str) -> str:
+        """Return the version a caller gave to a type; empty where it is the hash of the content."""
+        return self.labels.get(type_url, "")
+
+    @cached_property
+    def labels(self) -> Mapping[str, str]:
+        """Return the versions that callers gave, by type."""
+        versions = self.snapshot.versions
+        return {url: given for url, given in versions.items() if given != Holding(self.of(url)).version}
+
+    @cached_property
+    def clusters(self) -> Holding:
+        """Return the snapshot's clusters as a client would hold them."""
+        return Holding(self.of(TypeUrl.CLUSTER))
+
+    def wanted(self, type_url: str, subscription: Subscription) -> Mapping[str, Resource]:
+        """Return what the subscription selects; names that do not exist yet are simply not in it."""
+        everything = self.of(type_url)
+        if subscription.wildcard or subscription.names.issuperset(everything):
+            return everything
+        return {name: everything[name] for name in sorted(subscription.names & everything.keys())}

@@ -1,0 +1,65 @@
+"""What one client has rejected of one type, so that it is not sent again, and the search for the culprit.
+
+A NACK covers a whole response. The response as such is never repeated, but what was good in it must still flow: weights
+and endpoints wait for nobody else's mistake. If one resource was new to the client, that one is bad. If several were,
+they are suspects: halved, and the halves tried one after the other, until each is either accepted or alone. The log2(n)
+extra NACKs this costs happen once per mistake. Reading the culprit out of Envoy's error text was rejected: only CDS and
+LDS name it, and the words change between versions.
+
+A resource counts as the same as long as its name and version are the same: new content is tried afresh. What was found
+bad is remembered even while other content is in force, so that a flapping mistake is sent once. The memory is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from xds_server.protocol.events import Version
+from xds_server.snapshot.resource import Resource
+
+REMEMBERED = 1_000
+"""Bad resources kept in mind per client and type; beyond that the oldest is forgotten (and may be tried again)."""
+
+
+class Refusals(NamedTuple):
+    """`bad` was rejected alone; of `suspects` the first group is being tried and the others wait."""
+
+    bad: tuple[Version, ...] = ()
+    suspects: tuple[frozenset[Version], ...] = ()
+
+    @property
+    def refused(self) -> frozenset[Version]:
+        """Return what must not be sent now."""
+        return frozenset(self.bad).union(*self.suspects[1:])
+
+    def nacked(self, resources: Iterable[Version]) -> Refusals:
+        """Return the refusals after a response was rejected in which `resources` were new to the client."""
+        ordered = sorted(resources)
+        rest = _without(self.suspects, frozenset(ordered))
+        if len(ordered) <= 1:
+            return Refusals((*self.bad, *ordered)[-REMEMBERED:], rest)
+        middle = len(ordered) // 2
+        return Refusals(self.bad, (frozenset(ordered[:middle]), frozenset(ordered[middle:]), *rest))
+
+    def acked(self, resources: Iterable[Version]) -> Refusals:
+        """Return the refusals after a response was accepted that carried `resources`."""
+        return Refusals(self.bad, _without(self.suspects, frozenset(resources))) if self.suspects else self
+
+    def still_in(self, wanted: Mapping[str, Resource]) -> Refusals:
+        """Return the refusals without suspects that nobody wants to send any more: they would hold up the others."""
+        if not self.suspects:
+            return self
+        gone = {s for group in self.suspects for s in group if _version(wanted.get(s.name)) != s.version}
+        return Refusals(self.bad, _without(self.suspects, gone)) if gone else self
+
+
+NO_REFUSALS = Refusals()
+
+
+def _without(groups: tuple[frozenset[Version], ...], gone: Iterable[Version]) -> tuple[frozenset[Version], ...]:
+    return tuple(left for group in groups if (left := group.difference(gone)))
+
+
+def _version(resource: Resource | None) -> str | None:
+    return None if resource is None else resource.version

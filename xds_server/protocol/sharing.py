@@ -1,0 +1,112 @@
+"""What the streams of one server share, so that a change costs one plan and one encoding and not one per client.
+
+Plans, encoded responses and names are remembered under the values they were computed from; a miss only costs time.
+Holdings are remembered by their wire version, so that a client that comes back with a version gets the difference, and
+its old clusters stay until its routes have moved, even if the snapshot has changed meanwhile. Everything is bounded by
+count and by bytes, and the least recently used goes first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+from xds_server.protocol.holding import Holding, Offering
+from xds_server.protocol.plan import Plan, Scene, complete, plan
+from xds_server.protocol.wire import encode_response
+from xds_server.snapshot.resource import Snapshot
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+PLANS = 1_024
+"""A change makes about one plan per view and type, and a few for clients that were in the middle of something."""
+
+BODY_BYTES = 256 * 1024 * 1024
+"""Encoded responses kept: 64 of the largest that gRPC would carry (4 MiB)."""
+
+HOLDINGS = 512
+"""Wire versions remembered for clients that come back: for 8 views and 4 types the last 16 changes."""
+
+NAME_SETS = 4_096
+
+
+class Recent(Generic[K, V]):
+    """A mapping that forgets what was used longest ago, beyond `count` entries or `weight` in total."""
+
+    def __init__(self, count: int, weight: int | None = None) -> None:
+        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._count = count
+        self._weight = weight
+        self._total = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: K) -> V | None:
+        """Return the value, if it is still known."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        self._entries.move_to_end(key)
+        return entry[0]
+
+    def put(self, key: K, value: V, weight: int = 0) -> V:
+        """Remember a value, and return it."""
+        _, replaced = self._entries.pop(key, (None, 0))
+        self._entries[key] = (value, weight)
+        self._total += weight - replaced
+        while len(self._entries) > self._count or (self._weight is not None and self._total > self._weight):
+            _, (_, forgotten) = self._entries.popitem(last=False)
+            self._total -= forgotten
+        return value
+
+
+class Sharing:
+    """One per server. Not for several threads."""
+
+    def __init__(self, server: str = "") -> None:
+        self._server = server
+        self._offerings: Recent[int, Offering] = Recent(256)
+        self._plans: Recent[Scene, Plan] = Recent(PLANS)
+        self._bodies: Recent[tuple[str, Plan], bytes] = Recent(PLANS, BODY_BYTES)
+        self._complete: Recent[Scene, Holding] = Recent(PLANS)
+        self._holdings: Recent[tuple[str, str], Holding] = Recent(HOLDINGS)
+        self._names: Recent[frozenset[str], frozenset[str]] = Recent(NAME_SETS)
+
+    def offering(self, snapshot: Snapshot) -> Offering:
+        """Return the one offering of a snapshot object."""
+        known = self._offerings.get(id(snapshot))
+        if known is not None and known.snapshot is snapshot:
+            return known
+        return self._offerings.put(id(snapshot), Offering(snapshot))
+
+    def plan(self, scene: Scene) -> Plan:
+        """Return what to send."""
+        known = self._plans.get(scene)
+        if known is not None:
+            return known
+        made = plan(scene)
+        if not made.after.label:
+            self._holdings.put((scene.type_url, made.after.version), made.after)
+        return self._plans.put(scene, made)
+
+    def body(self, type_url: str, planned: Plan) -> bytes:
+        """Return the response of a plan, encoded, without a nonce."""
+        key = (type_url, planned)
+        known = self._bodies.get(key)
+        if known is not None:
+            return known
+        body = encode_response(type_url, planned.after.version, planned.carried, self._server)
+        return self._bodies.put(key, body, len(body))
+
+    def claimed(self, scene: Scene, version: str) -> Holding | None:
+        """Return what a client has that names this version as its own; None if that cannot be told."""
+        everything = self._complete.get(scene) or self._complete.put(scene, complete(scene))
+        if everything.version == version:
+            return everything
+        return self._holdings.get((scene.type_url, version))
+
+    def names(self, names: frozenset[str]) -> frozenset[str]:
+        """Return an equal set that others may hold too."""
+        return self._names.get(names) or self._names.put(names, names)

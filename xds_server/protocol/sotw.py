@@ -1,0 +1,186 @@
+"""The SotW conversation of one stream: `receive` a request, `offer` the latest snapshot, get responses to send.
+
+    client                                server
+      │  first request of a type            │   what it has (version), who it is (node)
+      ├────────────────────────────────────►│
+      │           response, nonce 1         │   at most one response per type is unanswered
+      │◄────────────────────────────────────┤
+      │  ACK 1, or NACK 1 (error_detail)    │   then the latest snapshot is compared again
+      ├────────────────────────────────────►│
+
+One response per type in flight, and only the latest snapshot behind it: a slow client skips versions, and costs a
+bounded amount of memory. Sending newer versions at once and sorting out nonces later was rejected: it saves one round
+trip, and the server no longer knows what the client has.
+
+Rules, with their sections of Envoy's `xds_protocol` page:
+- A nonce belongs to the stream and to one response ("Basic Protocol Overview"), so it is a counter, never made from the
+  version: a version may be sent twice. A request with an older nonce is ignored whole, names too: it crossed a newer
+  response, and the client repeats its names when it answers that ("Resource updates"). A request without a nonce counts
+  as stale only while a response is unanswered.
+- A NACK is known by `error_detail` alone ("ACK/NACK and resource type instance version").
+- Each request states all names of its type; new ones are answered even if the server thinks they are there ("How the
+  client specifies what resources to return").
+- A type of which there is nothing is still answered if the answer is the full state: the client waits for it.
+- A version claimed in the first request is believed for a wildcard. By name it is believed only of Envoy, whose names
+  follow from its clusters and listeners: other clients may have dropped a resource and asked for it again
+  ("ACK/NACK and resource type instance version", the last paragraph before the example).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xds_server.protocol.events import Code, Event, Identified, ProtocolError, Sent, StaleNonce, Subscribed
+from xds_server.protocol.holding import NOTHING, Holding, Offering
+from xds_server.protocol.plan import Scene
+from xds_server.protocol.rules import rule
+from xds_server.protocol.sharing import Sharing
+from xds_server.protocol.typestate import Flight, TypeState, TypeStatus
+from xds_server.protocol.wire import Request, with_nonce
+from xds_server.snapshot.resource import Snapshot, TypeUrl
+
+ENVOY = "envoy"
+"""The `user_agent_name` of Envoy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one stream may ask for.
+
+    Envoy uses fewer than 10 types, and asks for one assignment per cluster: 8,000 for 1,000 services in 8 regions.
+    """
+
+    types: int = 32
+    names: int = 50_000
+
+
+class Response(NamedTuple):
+    """A response for one stream; the body is shared with other streams."""
+
+    sent: Sent
+    body: bytes
+
+    def encode(self) -> bytes:
+        """Return the bytes for the wire."""
+        return with_nonce(self.body, self.sent.nonce)
+
+
+class SotwStream:
+    """One stream. Not for several threads; it never waits."""
+
+    def __init__(self, sharing: Sharing, limits: Limits | None = None) -> None:
+        self._sharing = sharing
+        self._limits = limits or Limits()
+        self._types: dict[str, TypeState] = {}
+        self._order: tuple[TypeState, ...] = ()
+        self._node: Identified | None = None
+        self._responses = 0
+        self._offered: Offering | None = None
+
+    @property
+    def identified(self) -> bool:
+        """Return whether the first request has come."""
+        return self._node is not None
+
+    def receive(self, request: Request) -> tuple[Event, ...]:
+        """Take in a request; `offer` then says what to answer. Raises ProtocolError."""
+        events: list[Event] = []
+        if self._node is None:
+            if request.node is None:
+                raise ProtocolError(Code.INVALID_ARGUMENT, "the first request on a stream must carry a node")
+            self._node = request.node
+            events.append(request.node)
+        self._check(request)
+        state = self._types.get(request.type_url) or self._begin(request)
+        if state.is_stale(request):
+            events.append(StaleNonce(request.type_url, request.nonce))
+            return tuple(events)
+        self._offered = None
+        if state.flight is not None:
+            events.append(state.answer(state.flight, request.error))
+        if state.subscribe(request.names, self._sharing):
+            events.append(Subscribed(request.type_url, state.subscription.names, state.subscription.wildcard))
+        return tuple(events)
+
+    def offer(self, snapshot: Snapshot) -> tuple[Response, ...]:
+        """Return the responses to send now, in order, so that the client gets to `snapshot`."""
+        offering = self._sharing.offering(snapshot)
+        if offering is self._offered:
+            return ()
+        self._offered = offering
+        idle = (state for state in self._order if state.flight is None)
+        return tuple(response for state in idle if (response := self._respond(offering, state)))
+
+    def status(self) -> tuple[TypeStatus, ...]:
+        """Return where the client is with each type it has asked for."""
+        return tuple(state.status() for state in self._order)
+
+    def _check(self, request: Request) -> None:
+        if not request.type_url:
+            raise ProtocolError(Code.INVALID_ARGUMENT, "a request on an aggregated stream must have a type_url")
+        if len(request.names) > self._limits.names:
+            problem = f"{len(request.names)} resource names, more than {self._limits.names}"
+            raise ProtocolError(Code.RESOURCE_EXHAUSTED, problem)
+        if request.type_url not in self._types and len(self._types) >= self._limits.types:
+            raise ProtocolError(Code.RESOURCE_EXHAUSTED, f"more than {self._limits.types} resource types")
+
+    def _begin(self, request: Request) -> TypeState:
+        state = self._types[request.type_url] = TypeState(request.type_url, request.version)
+        self._order = tuple(sorted(self._types.values(), key=lambda s: (rule(s.type_url).rank, s.type_url)))
+        return state
+
+    def _respond(self, offering: Offering, state: TypeState) -> Response | None:
+        if state.claim:
+            state.believe(self._claimed(self._scene(offering, state), state.claim))
+        state.refusals = state.refusals.still_in(offering.of(state.type_url))
+        planned = self._sharing.plan(self._scene(offering, state))
+        state.waiting = planned.waiting
+        if not planned.due:
+            state.settle(offering, planned)
+        if not planned.due or state.was_refused(planned):
+            return None
+        self._responses += 1
+        nonce = str(self._responses)
+        state.send(Flight(nonce, offering, planned))
+        body = self._sharing.body(state.type_url, planned)
+        return Response(Sent(state.type_url, planned.after.version, nonce, len(planned.carried), len(body)), body)
+
+    def _claimed(self, scene: Scene, version: str) -> Holding | None:
+        wildcard = scene.subscription.wildcard
+        by_name = self._node is not None and self._node.agent == ENVOY and not scene.offering.label(scene.type_url)
+        if not wildcard and (not by_name or rule(scene.type_url).full_state):
+            return None
+        return self._sharing.claimed(scene._replace(held=NOTHING, fresh=frozenset(), answer=False), version)
+
+    def _scene(self, offering: Offering, state: TypeState) -> Scene:
+        scene = Scene(
+            offering=offering,
+            type_url=state.type_url,
+            subscription=state.subscription,
+            held=state.held,
+            fresh=state.fresh,
+            answer=not state.spoken and rule(state.type_url).full_state,
+            refused=state.refusals.refused,
+        )
+        clusters = self._types.get(TypeUrl.CLUSTER)
+        if state.type_url == TypeUrl.CLUSTER:
+            return scene._replace(users=tuple(self._users()))
+        if clusters is None:
+            return scene
+        if state.type_url == TypeUrl.ENDPOINT:
+            flight = clusters.flight
+            due = flight is not None and flight.offering is not offering
+            return scene._replace(sent_clusters=flight.plan.after if flight else clusters.held, clusters_due=due)
+        if not clusters.subscription.wildcard:
+            return scene
+        endpoints = self._types.get(TypeUrl.ENDPOINT)
+        return scene._replace(placed_clusters=clusters.held, placed_endpoints=endpoints.held if endpoints else None)
+
+    def _users(self) -> Iterable[Holding]:
+        for state in self._order:
+            if state.type_url not in {TypeUrl.CLUSTER, TypeUrl.ENDPOINT}:
+                yield state.held
+                if state.flight is not None:
+                    yield state.flight.plan.after

@@ -1,0 +1,105 @@
+"""Bytes in, bytes out: the border between this package and protobuf.
+
+Requests are parsed with the generated messages. Responses are put together from bytes by hand, because a resource is
+already serialized and because protobuf allows the fields of a message in any order ("Message Structure", encoding
+guide): a response is one shared run of bytes for all streams of a view, followed by the nonce field of each stream.
+Building the message per stream instead was rejected: it copies and re-encodes every resource for every client.
+
+`DiscoveryResponse`: version_info = 1, resources = 2 (`Any`: type_url = 1, value = 2), type_url = 4, nonce = 5,
+control_plane = 6 (`ControlPlane`: identifier = 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf.message import DecodeError
+
+from xds_server.protocol.events import Code, Identified, ProtocolError
+from xds_server.snapshot.resource import Resource
+
+_LENGTH_DELIMITED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A SotW `DiscoveryRequest`, without what is not used. `error` is None unless `error_detail` is set."""
+
+    type_url: str
+    names: frozenset[str] = frozenset()
+    version: str = ""
+    nonce: str = ""
+    error: str | None = None
+    node: Identified | None = None
+
+
+def decode_request(data: bytes, *, with_node: bool) -> Request:
+    """Parse a request. Only the first on a stream is sure to carry the node ("Basic Protocol Overview")."""
+    try:
+        message = discovery_pb2.DiscoveryRequest.FromString(data)
+    except DecodeError as error:
+        raise ProtocolError(Code.INVALID_ARGUMENT, f"not a DiscoveryRequest: {error}") from error
+    return Request(
+        type_url=message.type_url,
+        names=frozenset(message.resource_names),
+        version=message.version_info,
+        nonce=message.response_nonce,
+        error=_error(message),
+        node=_identify(message.node) if with_node else None,
+    )
+
+
+def encode_response(type_url: str, version: str, resources: Iterable[Resource], server: str = "") -> bytes:
+    """Return a `DiscoveryResponse` without its nonce."""
+    any_type = _field(1, type_url.encode())
+    parts = [_field(1, version.encode()), _field(4, type_url.encode())]
+    if server:
+        parts.append(_field(6, _field(1, server.encode())))
+    for resource in resources:
+        value = _header(2, len(resource.body))
+        parts += (_header(2, len(any_type) + len(value) + len(resource.body)), any_type, value, resource.body)
+    return b"".join(parts)
+
+
+def with_nonce(body: bytes, nonce: str) -> bytes:
+    """Return the complete response for one stream."""
+    return body + _field(5, nonce.encode())
+
+
+def _error(message: discovery_pb2.DiscoveryRequest) -> str | None:
+    if not message.HasField("error_detail"):
+        return None
+    return message.error_detail.message or f"code {message.error_detail.code}"
+
+
+def _identify(node: Any) -> Identified:
+    build = node.user_agent_build_version.version
+    numbers = f"{build.major_number}.{build.minor_number}.{build.patch}"
+    return Identified(
+        node_id=node.id,
+        cluster=node.cluster,
+        region=node.locality.region,
+        zone=node.locality.zone,
+        agent=node.user_agent_name,
+        version=node.user_agent_version or (numbers if numbers != "0.0.0" else ""),
+    )
+
+
+def _field(number: int, value: bytes) -> bytes:
+    return _header(number, len(value)) + value
+
+
+def _header(number: int, length: int) -> bytes:
+    return bytes((number << 3 | _LENGTH_DELIMITED,)) + _varint(length)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
