@@ -1,0 +1,250 @@
+"""From a decision to what Envoys are sent: the only door into this package for the rest of the program.
+
+A snapshot holds, for one view, a listener, a route configuration, and for every service and region a cluster and its
+assignment. What moves is kept apart, so that each change touches one type:
+
+    weights                                routes (RDS)
+    reflex plans, overprovisioning, hosts  assignments (EDS)
+    protection, protocol, timeouts         clusters (CDS): follows the policy alone
+    where a sidecar listens                the listener (LDS)
+
+Versions are hashes of deterministic bytes; the order in which regions, services, endpoints or addresses were given
+does not matter. Two replicas with the same inputs send the same bytes under the same version.
+
+`Builder` keeps what it built in the last round, by what it was built from. One region's trouble changes few of the
+inputs, so few of the parts, and the rest are the same `Resource` objects as before: comparing and sending them costs
+nothing. The builder has one owner (the controller) and forgets what a round did not ask for.
+
+Inconsistent inputs (a decision that does not fit the policy) are a bug of ours, never an operator's mistake: they raise
+`Inconsistent`, which nobody catches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from xds_server.decision.protection import per_try_timeout_ms
+from xds_server.model import Address, Decision, Endpoint, Protection, Row, ServiceDecision, Target, ViewKey
+from xds_server.policy.types import Deployment, Fleet, Policy, Service
+from xds_server.snapshot import listeners, routes
+from xds_server.snapshot.clusters import cluster_name, cluster_rest, named
+from xds_server.snapshot.endpoints import Encoded, assignment, encode_hosts, hosts_of
+from xds_server.snapshot.memo import Memo
+from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl, content_version
+
+Addresses = Mapping[Endpoint, tuple[Address, ...]]
+
+
+class Inconsistent(AssertionError):  # noqa: N818  (a state, not an error of the operator's)
+    """The policy and the decision do not fit, or a snapshot refers to a name it does not hold: a bug, not bad input."""
+
+
+def build(
+    policy: Policy,
+    decision: Decision,
+    view: ViewKey,
+    addresses: Addresses,
+    unhealthy: frozenset[Target] = frozenset(),
+) -> Snapshot:
+    """Build one view's snapshot without keeping anything. `unhealthy` are single failed endpoints of live regions."""
+    return Builder().build_all(policy, decision, [view], addresses, unhealthy)[view]
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """All that a service's resources in one view are made from. Rows follow `regions`: its deployments', by name."""
+
+    service: Service
+    view: str
+    regions: tuple[str, ...]
+    per_try_ms: int
+    weights: Row
+    reflex: tuple[Row, ...]
+    protection: tuple[Protection, ...]
+    hosts: tuple[Encoded, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A service's share of a snapshot: its clusters with their assignments, and its virtual host."""
+
+    resources: tuple[Resource, ...]
+    clusters: tuple[Key, ...]
+    virtual_host: bytes
+
+
+class Builder:
+    """Builds snapshots round after round, and builds anew only what follows from changed inputs."""
+
+    def __init__(self) -> None:
+        self._memo = Memo()
+
+    def build_all(
+        self,
+        policy: Policy,
+        decision: Decision,
+        views: Iterable[ViewKey],
+        addresses: Addresses,
+        unhealthy: frozenset[Target] = frozenset(),
+    ) -> dict[ViewKey, Snapshot]:
+        """Build the snapshots of a round: all views that any Envoy may ask for."""
+        self._memo.next_round()
+        failed: dict[tuple[str, str], set[Address]] = {}
+        for target in unhealthy:
+            failed.setdefault((target.service, target.region), set()).add(target.address)
+        hosts = {
+            service.name: tuple(
+                self._hosts(service.name, deployment, addresses, failed) for deployment in _deployments(service)
+            )
+            for service in policy.services.values()
+        }
+        decided = {service.service: service for service in decision.services}
+        return {view: self._snapshot(policy, decision, decided, view, hosts) for view in views}
+
+    def _hosts(
+        self,
+        service: str,
+        deployment: Deployment,
+        addresses: Addresses,
+        failed: Mapping[tuple[str, str], set[Address]],
+    ) -> Encoded:
+        unhealthy = frozenset(failed.get((service, deployment.region), ()))
+        hosts = hosts_of(deployment, addresses, unhealthy)
+        return self._memo.get(("hosts", service, deployment.region), hosts, lambda: encode_hosts(hosts))
+
+    def _snapshot(
+        self,
+        policy: Policy,
+        decision: Decision,
+        decided: Mapping[str, ServiceDecision],
+        view: ViewKey,
+        hosts: Mapping[str, tuple[Encoded, ...]],
+    ) -> Snapshot:
+        fleet = policy.fleet_for(view.fleet)
+        if fleet is None or view.region not in decision.regions:
+            raise Inconsistent(f"the policy has no view {view}")
+        parts = [
+            self._part(_facts(policy, service, decided, view.region, hosts[service.name]))
+            for service in policy.services_of(fleet)
+        ]
+        resources = [resource for part in parts for resource in part.resources]
+        resources += [self._listener(fleet), self._routes(view, parts)]
+        return self._memo.get(("snapshot", view), resources, lambda: _consistent(Snapshot.of(resources)))
+
+    def _part(self, facts: _Facts) -> _Part:
+        return self._memo.get(("part", facts.service.name, facts.view), facts, lambda: self._make_part(facts))
+
+    def _make_part(self, facts: _Facts) -> _Part:
+        service, per_try_ms = facts.service, facts.per_try_ms
+        weights = tuple(zip(facts.regions, facts.weights, strict=True))
+        virtual_host = self._memo.get(
+            ("virtual host", service.name, facts.view),
+            (service, per_try_ms, weights),
+            lambda: routes.virtual_host(service, per_try_ms, weights),
+        )
+        clusters = tuple(self._cluster(facts, at) for at in range(len(facts.protection)))
+        assignments = tuple(self._assignment(facts, at) for at in range(len(facts.protection)))
+        return _Part(clusters + assignments, tuple(cluster.key for cluster in clusters), virtual_host)
+
+    def _cluster(self, facts: _Facts, at: int) -> Resource:
+        service, protection = facts.service, facts.protection[at]
+        name = cluster_name(service.name, facts.regions[at])
+        settings = (service.protocol, service.timeouts.idle_ms, *_settings(protection))
+        rest = self._memo.get(
+            settings, None, lambda: cluster_rest(service.protocol, service.timeouts.idle_ms, protection)
+        )
+        return self._memo.get(
+            ("cluster", name, facts.view),
+            rest,
+            lambda: _resource(TypeUrl.CLUSTER, name, named(name, rest), (Key(TypeUrl.ENDPOINT, name),)),
+        )
+
+    def _assignment(self, facts: _Facts, at: int) -> Resource:
+        regions = facts.regions
+        name = cluster_name(facts.service.name, regions[at])
+        home, factor = (regions[at], facts.hosts[at]), facts.protection[at].overprovisioning_factor
+        reflex = tuple(
+            entry for entry in zip(regions, facts.reflex[at], facts.hosts, strict=True) if entry[0] != regions[at]
+        )
+        return self._memo.get(
+            ("assignment", name, facts.view),
+            (home, reflex, factor),
+            lambda: _resource(TypeUrl.ENDPOINT, name, assignment(name, home, reflex, factor)),
+        )
+
+    def _listener(self, fleet: Fleet) -> Resource:
+        needs = (Key(TypeUrl.ROUTE, listeners.ROUTE_CONFIGURATION),)
+        return self._memo.get(
+            ("listener", fleet.name),
+            fleet,
+            lambda: _resource(TypeUrl.LISTENER, listeners.LISTENER, listeners.listener(fleet), needs),
+        )
+
+    def _routes(self, view: ViewKey, parts: list[_Part]) -> Resource:
+        name = listeners.ROUTE_CONFIGURATION
+        hosts = [part.virtual_host for part in parts]
+        needs = tuple(key for part in parts for key in part.clusters)
+        return self._memo.get(
+            ("routes", view),
+            (hosts, needs),
+            lambda: _resource(TypeUrl.ROUTE, name, routes.route_configuration(name, hosts), needs),
+        )
+
+
+def _deployments(service: Service) -> list[Deployment]:
+    return [service.deployments[region] for region in sorted(service.deployments)]
+
+
+def _facts(
+    policy: Policy,
+    service: Service,
+    decided: Mapping[str, ServiceDecision],
+    view: str,
+    hosts: tuple[Encoded, ...],
+) -> _Facts:
+    """Pick what concerns one service and view out of the decision, and check that it fits the policy."""
+    decision = decided.get(service.name)
+    if decision is None or not set(service.deployments) <= set(decision.regions):
+        raise Inconsistent(f"the decision does not cover {service.name}")
+    v = decision.regions.index(view)
+    regions = tuple(sorted(service.deployments))
+    columns = [decision.regions.index(region) for region in regions]
+    protection = tuple(found for r in columns if (found := decision.protection[v][r]) is not None)
+    if len(protection) != len(columns):
+        raise Inconsistent(f"the decision lacks protection for a deployment of {service.name}")
+    return _Facts(
+        service=service,
+        view=view,
+        regions=regions,
+        per_try_ms=per_try_timeout_ms(policy, service, view),
+        weights=tuple(decision.weights[v][r] for r in columns),
+        reflex=tuple(tuple(decision.reflex[gone][v][r] for r in columns) for gone in columns),
+        protection=protection,
+        hosts=hosts,
+    )
+
+
+def _settings(protection: Protection) -> tuple[object, ...]:
+    """Return what of a protection is in the cluster: not its reasons, nor what travels in the assignment."""
+    return (
+        protection.outlier_profile,
+        protection.max_ejection_percent,
+        protection.max_connections,
+        protection.max_pending_requests,
+        protection.max_requests,
+        protection.retry_budget_percent,
+        protection.min_retry_concurrency,
+        protection.connect_timeout_ms,
+    )
+
+
+def _resource(type_url: str, name: str, body: bytes, needs: tuple[Key, ...] = ()) -> Resource:
+    return Resource(type_url, name, content_version(body), body, needs)
+
+
+def _consistent(snapshot: Snapshot) -> Snapshot:
+    if missing := snapshot.missing():
+        resource, need = missing[0]
+        raise Inconsistent(f"{resource.name} refers to {need.name}, which is not in the snapshot")
+    return snapshot

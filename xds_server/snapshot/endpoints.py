@@ -1,0 +1,131 @@
+"""Assignments (EDS): who serves `service@region`, and the reflex plan for when that region is gone.
+
+Priority 0 holds the region's own addresses, priority 1 those of the other regions, one locality for each, weighted by
+the reflex plan. Envoy fills priority 0 first and spills as much as `overprovisioning_factor` says its health lacks
+(Envoy, "Priority levels"); `locality_weighted_lb_config` splits what is spilled (Envoy, "Locality weighted load
+balancing").
+
+- A locality of weight 0 is left out. Envoy would send it nothing, but would count its hosts in the health of
+  priority 1 and hold 2 KB for each; gRPC drops it, too.
+- Priority 0 is always there, even without an address: gRPC refuses an assignment whose priorities have a gap.
+- An address stands at most once in an assignment. Envoy keeps the first of two and drops the other silently, gRPC
+  refuses the whole assignment. First wins here as well: priority 0 before priority 1, then regions by name; within a
+  region the smallest host name. Two names that resolve alike are one endpoint.
+- `hostname` is filled for endpoints that the policy names by host name, so that the Host header can follow the
+  endpoint that was picked, also at priority 1. An IP address has none: the client's Host header passes.
+- Host weights are not used: changing them rebuilds Envoy's load balancer, changing locality weights does not.
+
+The addresses of one deployment are encoded once and joined into every assignment they stand in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from envoy.config.core.v3 import address_pb2, base_pb2, health_check_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+
+from xds_server.model import TOTAL_WEIGHT, Address, Endpoint
+from xds_server.policy.types import Deployment
+from xds_server.snapshot.wire import encode, part, uint32
+
+_CLUSTER_NAME, _ENDPOINTS, _POLICY = 1, 2, 4
+_LB_ENDPOINTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One address of a deployment. `name` is the host name it came from, or empty."""
+
+    address: Address
+    name: str
+    healthy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The hosts of one deployment, and their encoding as the `lb_endpoints` of a locality."""
+
+    hosts: tuple[Host, ...]
+    addresses: frozenset[Address]
+    body: bytes
+
+
+def hosts_of(
+    deployment: Deployment, addresses: Mapping[Endpoint, tuple[Address, ...]], unhealthy: frozenset[Address]
+) -> tuple[Host, ...]:
+    """Return the deployment's hosts, every address once, in an order that does not depend on the policy's.
+
+    An endpoint that has not been resolved yet has no address, and so no host.
+    """
+    found: dict[Address, str] = {}
+    for endpoint in deployment.endpoints:
+        for address in addresses.get(endpoint, ()):
+            name = endpoint.host if is_host_name(endpoint.host) else ""
+            found[address] = min(name, found.get(address, name))
+    return tuple(Host(address, found[address], address not in unhealthy) for address in sorted(found))
+
+
+def is_host_name(host: str) -> bool:
+    """Return False for an IP address."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return True
+    return False
+
+
+def encode_hosts(hosts: tuple[Host, ...]) -> Encoded:
+    """Encode the hosts of a locality once, for all the assignments they stand in."""
+    body = b"".join(part(_LB_ENDPOINTS, encode(_lb_endpoint(host))) for host in hosts)
+    return Encoded(hosts, frozenset(host.address for host in hosts), body)
+
+
+def assignment(
+    cluster: str,
+    home: tuple[str, Encoded],
+    reflex: Iterable[tuple[str, int, Encoded]],
+    overprovisioning_factor: int,
+) -> bytes:
+    """Return the encoded ClusterLoadAssignment of a region cluster.
+
+    `home` is its region and hosts; `reflex` the other regions by name, each with its weight in the reflex plan.
+    """
+    region, own = home
+    fields = [part(_CLUSTER_NAME, cluster.encode()), part(_ENDPOINTS, _locality(region, own, TOTAL_WEIGHT, 0))]
+    seen = own.addresses
+    for other, weight, found in reflex:
+        fresh = found if seen.isdisjoint(found.addresses) else _without(found, seen)
+        if weight > 0 and fresh.hosts:
+            fields.append(part(_ENDPOINTS, _locality(other, fresh, weight, 1)))
+            seen |= fresh.addresses
+    policy = endpoint_pb2.ClusterLoadAssignment.Policy(overprovisioning_factor=uint32(overprovisioning_factor))
+    fields.append(part(_POLICY, encode(policy)))
+    return b"".join(fields)
+
+
+def _without(found: Encoded, seen: frozenset[Address]) -> Encoded:
+    return encode_hosts(tuple(host for host in found.hosts if host.address not in seen))
+
+
+def _locality(region: str, found: Encoded, weight: int, priority: int) -> bytes:
+    """Return one LocalityLbEndpoints: locality (1), endpoints (2), weight (3) and priority (5)."""
+    head = endpoint_components_pb2.LocalityLbEndpoints(locality=base_pb2.Locality(region=region))
+    tail = endpoint_components_pb2.LocalityLbEndpoints(load_balancing_weight=uint32(weight), priority=priority)
+    return encode(head) + found.body + encode(tail)
+
+
+def _lb_endpoint(host: Host) -> endpoint_components_pb2.LbEndpoint:
+    return endpoint_components_pb2.LbEndpoint(
+        endpoint=endpoint_components_pb2.Endpoint(
+            address=socket_address(host.address.ip, host.address.port), hostname=host.name
+        ),
+        health_status=health_check_pb2.UNKNOWN if host.healthy else health_check_pb2.UNHEALTHY,
+    )
+
+
+def socket_address(host: str, port: int) -> address_pb2.Address:
+    """Return a TCP address as Envoy writes it."""
+    return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=host, port_value=port))

@@ -1,0 +1,147 @@
+"""Routes (RDS): which share of a service's requests goes to which region, and what may be sent twice.
+
+One virtual host for each service. Its three routes have the same weights and differ in what they retry (Envoy,
+"Router", "x-envoy-retry-on"):
+
+1. with an `Idempotency-Key` header: the client says that a repeat is safe, so retried like a read;
+2. safe methods (RFC 9110 section 9.2.1), reads: a failure of any kind is retried, once the try failed or timed out;
+3. other writes: only what surely has not reached a backend. No per-try timeout, which would turn a slow success into
+   an unknown.
+
+gRPC sends everything as POST, so its methods count as writes unless they carry the key.
+
+*Where a retry goes.* `previous_priorities` leaves priority 0 for the reflex plan at once; where there is no other
+region, `previous_hosts` picks another host.
+
+*All regions of a deployment are listed, also with weight 0*, so that weights move by RDS alone. Envoy refuses a table
+that sums to zero; a service that nothing may serve answers 503 from the route itself.
+
+*How many.* A read is repeated `retries.attempts` times at most. See docs/decisions for what that costs under overload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from xds_server.policy.types import Protocol, Service
+from xds_server.snapshot.clusters import cluster_name
+from xds_server.snapshot.endpoints import is_host_name
+from xds_server.snapshot.wire import any_of, duration, encode, part, uint32
+
+READ_RETRY_ON = "connect-failure,refused-stream,reset,5xx"
+WRITE_RETRY_ON = "connect-failure,refused-stream,reset-before-request"
+GRPC_RETRY_ON = "unavailable"
+SAFE_METHODS = "GET|HEAD|OPTIONS"
+KEY_HEADER = "idempotency-key"
+BACK_OFF_MS = (25, 250)
+HOST_SELECTION_ATTEMPTS = 3
+
+_NAME, _VIRTUAL_HOSTS = 1, 2
+
+
+def virtual_host(service: Service, per_try_ms: int, weights: Sequence[tuple[str, int]]) -> bytes:
+    """Return a service's encoded VirtualHost. `weights` are those of one view, by region, all deployments listed."""
+    read, write = _read_retries(service, per_try_ms), _write_retries(service)
+    keyed = route_components_pb2.HeaderMatcher(name=KEY_HEADER, present_match=True)
+    plain = _plain_route(service, weights)
+    routes = [
+        _route("keyed", plain, read, [keyed]),
+        _route("reads", plain, read, [_safe_method()]),
+        _route("writes", plain, write, []),
+    ]
+    return encode(
+        route_components_pb2.VirtualHost(
+            name=service.name, domains=_domains(service), routes=routes, include_request_attempt_count=True
+        )
+    )
+
+
+def route_configuration(name: str, virtual_hosts: Sequence[bytes]) -> bytes:
+    """Return an encoded RouteConfiguration from its encoded virtual hosts."""
+    tail = route_pb2.RouteConfiguration(validate_clusters=BoolValue(value=False))
+    return part(_NAME, name.encode()) + b"".join(part(_VIRTUAL_HOSTS, host) for host in virtual_hosts) + encode(tail)
+
+
+def _domains(service: Service) -> list[str]:
+    """Return the authorities that select a service, with and without a port; a wildcard or a port stays as written."""
+    domains = set(service.hosts) | {f"{host}:*" for host in service.hosts if "*" not in host and ":" not in host}
+    return sorted(domains)
+
+
+def _plain_route(service: Service, weights: Sequence[tuple[str, int]]) -> route_components_pb2.Route:
+    """Return a route without retries: to the weighted region clusters, or 503 if nothing may serve."""
+    if sum(weight for _, weight in weights) == 0:
+        return route_components_pb2.Route(direct_response=route_components_pb2.DirectResponseAction(status=503))
+    cluster_weight = route_components_pb2.WeightedCluster.ClusterWeight
+    clusters = [
+        cluster_weight(name=cluster_name(service.name, region), weight=uint32(weight)) for region, weight in weights
+    ]
+    named = any(is_host_name(e.host) for deployment in service.deployments.values() for e in deployment.endpoints)
+    action = route_components_pb2.RouteAction(
+        weighted_clusters=route_components_pb2.WeightedCluster(clusters=clusters),
+        timeout=duration(service.timeouts.request_ms),
+        auto_host_rewrite=BoolValue(value=True) if named else None,
+        append_x_forwarded_host=named,
+    )
+    return route_components_pb2.Route(route=action)
+
+
+def _route(
+    name: str,
+    plain: route_components_pb2.Route,
+    retries: route_components_pb2.RetryPolicy,
+    headers: list[route_components_pb2.HeaderMatcher],
+) -> route_components_pb2.Route:
+    route = route_components_pb2.Route()
+    route.CopyFrom(plain)
+    route.name = name
+    route.match.CopyFrom(route_components_pb2.RouteMatch(prefix="/", headers=headers))
+    if route.HasField("route"):
+        route.route.retry_policy.CopyFrom(retries)
+    return route
+
+
+def _safe_method() -> route_components_pb2.HeaderMatcher:
+    return route_components_pb2.HeaderMatcher(
+        name=":method",
+        string_match=string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=SAFE_METHODS)),
+    )
+
+
+def _read_retries(service: Service, per_try_ms: int) -> route_components_pb2.RetryPolicy:
+    conditions = f"{READ_RETRY_ON},{GRPC_RETRY_ON}" if service.protocol is Protocol.GRPC else READ_RETRY_ON
+    policy = _retries(conditions, service.retries.attempts)
+    policy.per_try_timeout.CopyFrom(duration(per_try_ms))
+    return policy
+
+
+def _write_retries(service: Service) -> route_components_pb2.RetryPolicy:
+    return _retries(WRITE_RETRY_ON, service.retries.attempts)
+
+
+def _retries(conditions: str, attempts: int) -> route_components_pb2.RetryPolicy:
+    base, most = BACK_OFF_MS
+    return route_components_pb2.RetryPolicy(
+        retry_on=conditions,
+        num_retries=uint32(attempts),
+        retry_priority=route_components_pb2.RetryPolicy.RetryPriority(
+            name="envoy.retry_priorities.previous_priorities",
+            typed_config=any_of(previous_priorities_config_pb2.PreviousPrioritiesConfig(update_frequency=1)),
+        ),
+        retry_host_predicate=[
+            route_components_pb2.RetryPolicy.RetryHostPredicate(
+                name="envoy.retry_host_predicates.previous_hosts",
+                typed_config=any_of(previous_hosts_pb2.PreviousHostsPredicate()),
+            )
+        ],
+        host_selection_retry_max_attempts=HOST_SELECTION_ATTEMPTS,
+        retry_back_off=route_components_pb2.RetryPolicy.RetryBackOff(
+            base_interval=duration(base), max_interval=duration(most)
+        ),
+    )
