@@ -23,7 +23,9 @@ from xds_server.decision.health import HealthBook
 from xds_server.decision.verdicts import Belief, Place
 from xds_server.model import (
     TOTAL_WEIGHT,
+    Address,
     Decision,
+    Endpoint,
     Event,
     Observation,
     Resolution,
@@ -78,7 +80,8 @@ class Controller:
 
     def __init__(self, memory: Memory | None = None) -> None:
         self._health = HealthBook()
-        self._addresses = AddressBook()
+        self._book = AddressBook()
+        self._addresses: dict[Endpoint, tuple[Address, ...]] = {}
         self._builder = Builder()
         self._policy: Policy | None = None
         self._frames: dict[str, Frame] = {}
@@ -92,7 +95,7 @@ class Controller:
         self._restored = memory is not None
         if memory is not None:
             self._health.restore(memory.beliefs)
-            self._addresses = self._addresses.restored(memory.addresses)
+            self._book = self._book.restored(memory.addresses)
             self._priors = {name: (regions, Prior(table, ())) for name, (regions, table) in memory.weights.items()}
 
     @property
@@ -110,7 +113,7 @@ class Controller:
         return Memory(
             beliefs=self._health.beliefs(),
             weights={name: (d.regions, d.weights) for name, d in self._decisions.items()},
-            addresses=self._addresses.known(),
+            addresses=self._book.known(),
         )
 
     def step(self, inputs: Inputs, now: float) -> Outcome:
@@ -161,31 +164,30 @@ class Controller:
         return True
 
     def _take_resolutions(self, resolutions: tuple[Resolution, ...]) -> bool:
-        before = self._addresses
+        before = self._book
         for resolution in resolutions:
-            self._addresses = self._addresses.learn(resolution)
-        return self._addresses != before
+            self._book = self._book.learn(resolution)
+        return self._book != before
 
     def _names(self) -> frozenset[str]:
-        assert self._policy is not None
-        endpoints = (e for s in self._policy.services.values() for d in s.deployments.values() for e in d.endpoints)
-        return frozenset(e.host for e in endpoints if not self._addresses.literal(e))
+        return frozenset(endpoint.host for endpoint in self._addresses if not self._book.literal(endpoint))
 
     def _retarget(self) -> bool:
-        """Work out again what is to be watched; True if that changed."""
+        """Work out again which addresses there are and what is to be watched; True if that changed."""
         assert self._policy is not None
-        targets: dict[Target, HealthCheck] = {}
-        unresolvable = set()
+        before = (self._addresses, self._targets)
+        self._addresses, self._targets, unresolvable = {}, {}, set()
         for name, service in self._policy.services.items():
             for region, deployment in service.deployments.items():
-                found = [a for e in deployment.endpoints for a in self._addresses.of(e)]
-                targets |= {Target(name, region, address): service.health for address in found}
-                if not found and all(self._addresses.failed(e) for e in deployment.endpoints):
+                found = {endpoint: self._book.of(endpoint) for endpoint in deployment.endpoints}
+                self._addresses |= found
+                addresses = [address for several in found.values() for address in several]
+                self._targets |= {Target(name, region, address): service.health for address in addresses}
+                if not addresses and all(self._book.failed(endpoint) for endpoint in found):
                     unresolvable.add(Place(name, region))
-        self._health.configure(self._policy, targets, frozenset(unresolvable))
-        changed = targets != self._targets
-        self._targets = targets
-        return changed
+        self._book = self._book.only(self._names())
+        self._health.configure(self._policy, self._targets, frozenset(unresolvable))
+        return before != (self._addresses, self._targets)
 
     def _waiting(self, now: float) -> bool:
         return self._decision is None and now < self._decide_by and bool(self._health.undecided())
@@ -202,7 +204,10 @@ class Controller:
             if after != before:
                 changed = True
                 self._decisions[name] = after
-                self._priors[name] = (base.regions, Prior(after.weights, verdicts, base, after.protection))
+                self._priors[name] = (
+                    base.regions,
+                    Prior(after.weights, verdicts, after.reflex),
+                )
                 events.extend(_moves(before, after, now))
         if changed or len(self._decisions) != len(self._decision.services if self._decision else ()):
             regions = tuple(sorted(self._policy.regions))
@@ -228,12 +233,12 @@ class Controller:
         return before != self._unhealthy
 
     def _build(self, *, stale: bool) -> tuple[Mapping[ViewKey, Snapshot], frozenset[ViewKey]]:
-        """Build the views' snapshots again if anything in them may have moved; return those that did, and those gone."""
+        """Build all snapshots again if anything in them may have moved; return those that did, and those gone."""
         if not stale or self._policy is None or self._decision is None:
             return {}, frozenset()
         self._unhealthy = self._health.unhealthy()
         views = [ViewKey(fleet, region) for fleet in self._policy.fleets for region in self._policy.regions]
-        built = self._builder.build(self._policy, self._decision, views, self._addresses, self._unhealthy)
+        built = self._builder.build_all(self._policy, self._decision, views, self._addresses, self._unhealthy)
         changed = {
             view: snapshot
             for view, snapshot in built.items()

@@ -152,7 +152,6 @@ class NMinusOne:
     """
 
     without: str
-    weights: Table
     load_rps: tuple[float, ...]
     overload: float
     added_latency_ms: float

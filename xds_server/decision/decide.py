@@ -16,15 +16,15 @@ what is there, and all-zero weights would answer nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from xds_server.decision.allocation import allocate
 from xds_server.decision.apportion import apportion
 from xds_server.decision.demand import demand_rps
-from xds_server.decision.plan import all_plans
+from xds_server.decision.plan import n_minus_1, reflex
 from xds_server.decision.protection import overprovisioning_factor, protect
 from xds_server.decision.reasons import Facts, explain
-from xds_server.model import TOTAL_WEIGHT, Health, Protection, Row, ServiceDecision, Table, Verdict
+from xds_server.model import TOTAL_WEIGHT, Health, NMinusOne, Protection, Row, ServiceDecision, Table, Verdict
 from xds_server.policy.types import Policy, Service
 
 UNIT = 1_000_000
@@ -45,6 +45,8 @@ class Frame:
     latency_ms: tuple[tuple[float, ...], ...]
     order: tuple[tuple[int, ...], ...]
     protection: tuple[tuple[Protection | None, ...], ...]
+    variants: dict[tuple[int, ...], tuple[tuple[Protection | None, ...], ...]] = field(default_factory=dict)
+    """`protection` by overprovisioning factors, as they were needed: they are coarse, so few recur."""
 
 
 def frame(policy: Policy, service: Service) -> Frame:
@@ -62,19 +64,18 @@ def frame(policy: Policy, service: Service) -> Frame:
         ),
         cost_us=tuple(tuple(round(1000 * ms) for ms in row) for row in latency),
         latency_ms=latency,
-        order=tuple(tuple(sorted(deployed, key=lambda r, row=row: (row[r], r))) for row in latency),
+        order=tuple(tuple(r for _, r in sorted((row[r], r) for r in deployed)) for row in latency),
         protection=tuple(tuple(by_region.get(r) for r in regions) for by_region in settings),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What is in force: ties, small changes and missing evidence go to it. `protection` is that of `base`, if known."""
+    """What is in force: ties, small changes and missing evidence go to it. `reflex` is empty where it is not known."""
 
     weights: Table
     verdicts: tuple[Verdict | None, ...]
-    base: Frame | None = None
-    protection: tuple[tuple[Protection | None, ...], ...] = ()
+    reflex: tuple[Table, ...] = ()
 
 
 def decide_service(
@@ -145,8 +146,8 @@ def _assemble(
     flows = _flows(base.demand, weights)
     load = tuple(map(sum, zip(*flows, strict=True)))
     overload = max(1.0, *(now / c for now, c in zip(load, full, strict=True) if c))
-    usable = tuple(_scaled(c, v.ramp if v else 0.0) for c, v in zip(full, verdicts, strict=True))
-    plans = all_plans(base.demand, base.cost_us, flows, planned=planned, usable=usable)
+    usable = tuple(_scaled(c, v.ramp) if v else 0 for c, v in zip(full, verdicts, strict=True))
+    tables, factors = _reflex(base, verdicts, flows, usable, prior)
     facts = Facts(base.regions, verdicts, _rps(planned), _rps(load), base.order, base.latency_ms, overload)
     return ServiceDecision(
         service=base.service.name,
@@ -157,11 +158,47 @@ def _assemble(
         load_rps=facts.load_rps,
         overload=overload,
         weights=weights,
-        reflex=plans.reflex,
-        reflex_overload=plans.reflex_overload,
-        n_minus_1=plans.n_minus_1,
-        protection=_protection(base, load, full, prior),
+        reflex=tables,
+        reflex_overload=factors,
+        n_minus_1=tuple(_n_minus_1(base, gone, flows, planned, facts) for gone, c in enumerate(base.capacity) if c),
+        protection=_protection(base, load, full),
         reasons=explain(facts, weights, kept),
+    )
+
+
+def _reflex(
+    base: Frame, verdicts: tuple[Verdict | None, ...], flows: Flows, usable: tuple[int, ...], prior: Prior | None
+) -> tuple[tuple[Table, ...], tuple[float, ...]]:
+    """Return the priority-1 weights for the loss of every region, and how far each loss overloads the others.
+
+    Where nothing else serves, the plan is over what is believed down: when the last region dies, a try beats an error.
+    """
+    undrained = tuple(
+        0 if v and v.health is Health.DRAINING else c for c, v in zip(base.capacity, verdicts, strict=True)
+    )
+    tables, factors = [], []
+    for gone, deployed in enumerate(base.capacity):
+        if not deployed:
+            tables.append(((0,) * len(usable),) * len(usable))
+            factors.append(1.0)
+            continue
+        others = any(c for r, c in enumerate(usable) if r != gone)
+        plan = reflex(usable if others else undrained, base.cost_us, flows, gone)
+        before = prior.reflex[gone] if prior and prior.reflex else (None,) * len(flows)
+        tables.append(tuple(apportion(f, TOTAL_WEIGHT, was) for f, was in zip(plan.flows, before, strict=True)))
+        factors.append(plan.overload)
+    return tuple(tables), tuple(factors)
+
+
+def _n_minus_1(base: Frame, gone: int, flows: Flows, planned: tuple[int, ...], facts: Facts) -> NMinusOne:
+    if not planned[gone]:  # it serves nothing already: the plan is what is in force
+        return NMinusOne(base.regions[gone], facts.load_rps, facts.overload, 0.0)
+    best = n_minus_1(base.demand, planned, base.cost_us, flows, gone)
+    return NMinusOne(
+        without=base.regions[gone],
+        load_rps=_rps(best.loads),
+        overload=max(1.0, best.overload * (1.0 - base.service.reserve)),
+        added_latency_ms=best.added_cost / 1000,
     )
 
 
@@ -187,24 +224,20 @@ def _verdicts_moved(before: tuple[Verdict | None, ...], after: tuple[Verdict | N
     return any((a and (a.health, a.held)) != (b and (b.health, b.held)) for a, b in zip(before, after, strict=True))
 
 
-def _protection(
-    base: Frame, load: tuple[int, ...], full: tuple[int, ...], prior: Prior | None
-) -> tuple[tuple[Protection | None, ...], ...]:
+def _protection(base: Frame, load: tuple[int, ...], full: tuple[int, ...]) -> tuple[tuple[Protection | None, ...], ...]:
     """Return the policy's settings with the overprovisioning factor that the load asks for."""
-    factors = [overprovisioning_factor(now, c) for now, c in zip(load, full, strict=True)]
-    if prior is not None and prior.base is base:
-        now_set = zip(prior.protection[0], factors, strict=True)
-        if all(p is None or p.overprovisioning_factor == factor for p, factor in now_set):
-            return prior.protection
-    return tuple(
-        tuple(p and replace(p, overprovisioning_factor=f) for p, f in zip(row, factors, strict=True))
-        for row in base.protection
-    )
+    factors = tuple(map(overprovisioning_factor, load, full))
+    if factors not in base.variants:
+        base.variants[factors] = tuple(
+            tuple(p and replace(p, overprovisioning_factor=f) for p, f in zip(row, factors, strict=True))
+            for row in base.protection
+        )
+    return base.variants[factors]
 
 
 def _flows(demand: tuple[int, ...], weights: Table) -> Flows:
     """Return the flows that integer weights give: what is in force, whatever the optimum was."""
-    return tuple(tuple(d * w // TOTAL_WEIGHT for w in row) for d, row in zip(demand, weights, strict=True))
+    return tuple(apportion(row, d) for d, row in zip(demand, weights, strict=True))
 
 
 def _scaled(units: int, factor: float) -> int:

@@ -1,0 +1,229 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` and `validate` start at once.
+
+Exit codes: 0 done; 1 refused (a bad policy, a taken port, an unusable file), with the reason on standard error;
+2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from xds_server import __version__
+
+MAX_POLICY_BYTES = 8 * 2**20
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class HostPort(NamedTuple):
+    """A listen or connect address as given: host (no brackets) and port."""
+
+    host: str
+    port: int
+
+
+class HostPortType(click.ParamType):
+    """`HOST:PORT`, with brackets around an IPv6 address."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> HostPort:
+        """Return the parts; a click error that shows the form if the text is not one."""
+        if isinstance(value, HostPort):
+            return value
+        host, colon, port = str(value).rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not colon or not host or not port.isdecimal() or int(port) > 65535:
+            self.fail(f"{value!r} is not HOST:PORT; write for example 127.0.0.1:18000 or [::1]:18000", param, ctx)
+        return HostPort(host, int(port))
+
+
+class Commands(click.Group):
+    """A group whose `demo` command is imported only when asked for: it needs what only the demo needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the commands in the order a newcomer meets them."""
+        return ["serve", "validate", "schema", "bootstrap", "demo"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by name."""
+        if cmd_name == "demo":
+            command = importlib.import_module("xds_server.demo.command").demo
+            assert isinstance(command, click.Command)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="xds-server")
+def main() -> None:
+    """Control plane for active-active, multi-region systems on Envoy.
+
+    Reads a policy (YAML) and live health, decides how much of each region's traffic every region serves, and streams
+    the decision to Envoy sidecars over xDS.
+    """
+
+
+@main.command()
+@click.argument("policy", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--xds",
+    type=HostPortType(),
+    default="127.0.0.1:18000",
+    show_default=True,
+    envvar="XDS_SERVER_XDS",
+    show_envvar=True,
+    help="Where Envoys connect. Port 0 picks a free one.",
+)
+@click.option(
+    "--admin",
+    type=HostPortType(),
+    default="127.0.0.1:19000",
+    show_default=True,
+    envvar="XDS_SERVER_ADMIN",
+    show_envvar=True,
+    help="Where people and Prometheus look: /ready, /metrics, /api/v1/… Port 0 picks a free one.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="XDS_SERVER_STATE_DIR",
+    show_envvar=True,
+    help="Keeps the last decision, so that a restart moves nothing without fresh evidence. Recommended.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(LOG_LEVELS),
+    default="info",
+    show_default=True,
+    envvar="XDS_SERVER_LOG_LEVEL",
+    show_envvar=True,
+    help="What to log, to standard error.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    envvar="XDS_SERVER_LOG_FORMAT",
+    show_envvar=True,
+    help="One line an event, as key=value or as JSON.",
+)
+def serve(
+    *, policy: Path, xds: HostPort, admin: HostPort, state_dir: Path | None, log_level: str, log_format: str
+) -> None:
+    """Serve ADS to Envoys from POLICY, and follow the file when it changes.
+
+    When ready, one line of JSON on standard output names the real addresses. Stop with Ctrl-C or SIGTERM: Envoys keep
+    what they have.
+    """
+    from xds_server import app  # noqa: PLC0415
+
+    options = app.Options(policy, xds, admin, state_dir, log_level, log_format)
+    try:
+        app.run(options)
+    except app.StartError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("policies", metavar="POLICY...", nargs=-1, required=True, type=click.Path(path_type=Path))
+def validate(policies: tuple[Path, ...]) -> None:
+    """Check each POLICY; print every error at once as FILE:LINE:COLUMN: path: what is wrong, and the fix.
+
+    Warnings are printed too, and do not fail. Exits 0 if there are no errors, else 1.
+    """
+    from xds_server.policy.parse import PolicyError, parse  # noqa: PLC0415
+
+    failed = False
+    for path in policies:
+        try:
+            parsed = parse(_read(path), str(path))
+        except PolicyError as error:
+            failed = True
+            click.echo(str(error), err=True)
+            continue
+        for warning in parsed.warnings:
+            click.echo(f"warning: {warning}", err=True)
+        policy = parsed.policy
+        counts = f"{len(policy.services)} services, {len(policy.regions)} regions, {len(policy.fleets)} fleets"
+        click.echo(f"{path}: ok ({counts})")
+    if failed:
+        sys.exit(1)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of the policy, for editors and CI."""
+    from xds_server.policy.schema import schema as policy_schema  # noqa: PLC0415
+
+    click.echo(json.dumps(policy_schema(), indent=2))
+
+
+@main.command()
+@click.option("--region", required=True, help="The Envoy's region, as the policy names it: node.locality.region.")
+@click.option("--id", "node_id", help="The Envoy's own name: node.id.  [default: FLEET-REGION]")
+@click.option("--cluster", default="default", show_default=True, help="The Envoy's fleet: node.cluster.")
+@click.option("--zone", default="", help="The Envoy's zone: node.locality.zone.")
+@click.option(
+    "--xds", type=HostPortType(), default="127.0.0.1:18000", show_default=True, help="Where the control plane listens."
+)
+@click.option("--admin-address", default="127.0.0.1", show_default=True, help="Where Envoy's admin page listens.")
+@click.option("--admin-port", type=click.IntRange(0, 65535), default=9901, show_default=True, help="Its port.")
+@click.option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@click.option(
+    "--last-good",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="STATE_DIR",
+    help="Break glass: embed the last decision kept in STATE_DIR as static configuration, for an Envoy that must start "
+    "while the control plane is down.",
+)
+def bootstrap(
+    *,
+    region: str,
+    node_id: str | None,
+    cluster: str,
+    zone: str,
+    xds: HostPort,
+    admin_address: str,
+    admin_port: int,
+    form: str,
+    last_good: Path | None,
+) -> None:
+    """Print an Envoy bootstrap: start the sidecar with `envoy -c FILE`."""
+    from xds_server.snapshot import bootstrap as made  # noqa: PLC0415
+
+    options = made.BootstrapOptions(
+        region=region,
+        node_id=node_id or f"{cluster}-{region}",
+        cluster=cluster,
+        xds_host=xds.host,
+        xds_port=xds.port,
+        admin_host=admin_address,
+        admin_port=admin_port,
+        zone=zone,
+    )
+    if last_good is None:
+        message = made.bootstrap(options)
+    else:
+        from xds_server.break_glass import NothingKeptError, last_snapshot  # noqa: PLC0415
+
+        try:
+            message = made.static_bootstrap(options, last_snapshot(last_good, cluster, region))
+        except NothingKeptError as error:
+            raise click.ClickException(str(error)) from error
+    click.echo(made.to_yaml(message) if form == "yaml" else made.to_json(message), nl=False)
+
+
+def _read(path: Path) -> bytes:
+    """Return at most a little more than a policy may have, so that a huge file is refused and not swallowed."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_POLICY_BYTES + 1)
+    except OSError as error:
+        raise click.ClickException(f"{path}: cannot be read: {error.strerror}") from error
