@@ -120,7 +120,7 @@ async def several_looks(clock: Path, ticks: list[Found]) -> None:
     """Wait until a second file's changes were seen three times: the first file was looked at as often."""
     for _ in range(3):
         before = len(ticks)
-        clock.write_bytes(str(before).encode())
+        clock.write_bytes(str(before).encode())  # noqa: ASYNC240
         await until(functools.partial(_longer, ticks, before))
 
 
