@@ -1,0 +1,65 @@
+"""Who is connected and what was said, as values for the operator side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xds_server.model import ViewKey
+from xds_server.protocol.events import Code, Event, Identified
+from xds_server.protocol.typestate import TypeStatus
+
+
+class Refused(Exception):  # noqa: N818  (an outcome that `assign` may have, not a fault)
+    """Raised by `assign` for a client that the policy has no place for: its stream ends with this status."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A client said who it is and was given a view."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A client's view changed because the policy did."""
+
+    before: ViewKey
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A stream ended. `code` is empty if the client ended it; `message` says why we did."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientEvent:
+    """Something that one client said, or that happened to it.
+
+    `view` and `node` are None for a stream that ended before it said who it is or was given a place.
+    """
+
+    stream: int
+    peer: str
+    node: Identified | None
+    view: ViewKey | None
+    what: Event | Connected | Moved | Closed
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStatus:
+    """One connected client. `since` is on the server's clock (monotonic seconds); `variant` is `sotw` or `delta`."""
+
+    stream: int
+    peer: str
+    node: Identified
+    view: ViewKey
+    variant: str
+    since: float
+    types: tuple[TypeStatus, ...]

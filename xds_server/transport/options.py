@@ -1,0 +1,51 @@
+"""The gRPC settings of the xDS port, each with its reason. Names are those of gRPC's `grpc_types.h`.
+
+Keepalive is what finds half-open connections: without it a client that vanished behind a firewall is "connected" for
+ever, and an Envoy on the other side stays stale without knowing. Envoy's own pings (its bootstrap has them) must be
+permitted explicitly, because gRPC's defaults answer frequent ones with GOAWAY "too_many_pings".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TransportOptions:
+    """Limits and times of the xDS port.
+
+    A request is 61 KB when an Envoy introduces itself, and holds at most 50,000 names: 4 MiB is gRPC's own default.
+    Responses are ours: up to 64 MiB, where Envoy's own limit ends. `streams_per_connection` is 10 times what one Envoy
+    opens without ADS. A client that has opened a stream must say who it is within `first_request_s`. `burst` requests
+    at once, then `requests_per_s`: an Envoy sends one per response and one per change of what it asks for.
+    """
+
+    keepalive_s: float = 30.0
+    keepalive_timeout_s: float = 10.0
+    min_ping_interval_s: float = 5.0
+    max_request_bytes: int = 4 * MIB
+    max_response_bytes: int = 64 * MIB
+    streams_per_connection: int = 100
+    max_streams: int = 20_000
+    first_request_s: float = 20.0
+    requests_per_s: float = 100.0
+    burst: int = 1_000
+
+
+def channel_options(options: TransportOptions) -> list[tuple[str, int]]:
+    """Return the channel arguments of the server."""
+    return [
+        ("grpc.so_reuseport", 0),  # or a second server on a taken port would share its connections unnoticed
+        ("grpc.keepalive_time_ms", int(options.keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", int(options.keepalive_timeout_s * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),  # our own pings: an idle stream sends no data for days
+        ("grpc.http2.min_ping_interval_without_data_ms", int(options.min_ping_interval_s * 1000)),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", int(options.min_ping_interval_s * 1000)),
+        ("grpc.http2.max_ping_strikes", 0),  # a client that pings too often is a nuisance, cutting it off is an outage
+        ("grpc.max_concurrent_streams", options.streams_per_connection),
+        ("grpc.max_receive_message_length", options.max_request_bytes),
+        ("grpc.max_send_message_length", options.max_response_bytes),
+    ]

@@ -1,0 +1,49 @@
+"""A broadcast with one slot per view: the latest snapshot, and nothing before it. Slow readers skip versions.
+
+There is no queue to grow. Readers are told that something changed and fetch the latest when they are ready to send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from xds_server.model import ViewKey
+from xds_server.snapshot.resource import Snapshot
+
+
+class Publisher:
+    """Written by the control loop, read by every stream; all on one event loop."""
+
+    def __init__(self) -> None:
+        self._latest: dict[ViewKey, Snapshot] = {}
+        self._listeners: set[Callable[[frozenset[ViewKey]], None]] = set()
+
+    def publish(self, snapshots: Mapping[ViewKey, Snapshot]) -> None:
+        """Replace the snapshots of these views; the others keep theirs."""
+        changed = frozenset(view for view, snapshot in snapshots.items() if self._latest.get(view) is not snapshot)
+        self._latest.update(snapshots)
+        self._tell(changed)
+
+    def withdraw(self, views: frozenset[ViewKey]) -> None:
+        """Forget views that no longer exist. Their clients keep what they have until they are assigned anew."""
+        for view in views:
+            self._latest.pop(view, None)
+
+    def latest(self, view: ViewKey) -> Snapshot | None:
+        """Return the snapshot of a view, or None before the first."""
+        return self._latest.get(view)
+
+    def views(self) -> frozenset[ViewKey]:
+        """Return the views that have a snapshot."""
+        return frozenset(self._latest)
+
+    def listen(self, listener: Callable[[frozenset[ViewKey]], None]) -> Callable[[], None]:
+        """Have `listener` called with the views that changed, each time; return what undoes it."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    def _tell(self, changed: frozenset[ViewKey]) -> None:
+        if not changed:
+            return
+        for listener in tuple(self._listeners):
+            listener(changed)

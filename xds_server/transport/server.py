@@ -1,0 +1,131 @@
+"""The xDS port: a `grpc.aio` server whose streams carry raw bytes. Decides nothing.
+
+One task, the pump, goes through the streams when snapshots are published. It lets others run every few streams, so that
+a change to ten thousand clients does not keep the probes, the ticks and the admin side waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from xds_server.model import ViewKey
+from xds_server.protocol.events import Code, Identified
+from xds_server.protocol.sharing import Sharing
+from xds_server.transport.clients import ClientEvent, ClientStatus
+from xds_server.transport.options import TransportOptions, channel_options
+from xds_server.transport.publisher import Publisher
+from xds_server.transport.stream import ClientStream, Surroundings
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+STREAMS_PER_TURN = 32
+"""Streams the pump wakes before others get a turn: a few milliseconds of work."""
+
+
+class BindError(Exception):
+    """The address cannot be listened on."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"cannot listen for xDS on {address}: the port is taken or the address is not this machine's")
+        self.address = address
+
+
+class XdsServer:
+    """Serves ADS. `assign` says which view a client gets, or raises Refused; `on_event` hears what clients say."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        assign: Callable[[Identified], ViewKey],
+        publisher: Publisher,
+        on_event: Callable[[ClientEvent], None],
+        options: TransportOptions | None = None,
+        identifier: str = "",
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._address = address
+        self._options = options or TransportOptions()
+        sharing = Sharing(identifier)
+        self._surroundings = Surroundings(publisher, assign, on_event, sharing, self._options, now)
+        self._streams: dict[int, ClientStream] = {}
+        self._opened = 0
+        self._changed: set[ViewKey] = set()
+        self._wake = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        self._server: Any = None
+        self._unlisten: Callable[[], None] = lambda: None
+
+    async def start(self) -> int:
+        """Listen and serve; return the port. Raises BindError."""
+        server = grpc.aio.server(
+            options=channel_options(self._options),
+            maximum_concurrent_rpcs=self._options.max_streams,
+        )
+        methods = {"StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._serve)}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+        try:
+            port = int(server.add_insecure_port(self._address))
+        except RuntimeError as error:
+            raise BindError(self._address) from error
+        await server.start()
+        self._server = server
+        self._unlisten = self._surroundings.publisher.listen(self._published)
+        self._pump = asyncio.get_running_loop().create_task(self._run_pump(), name="xds pump")
+        return port
+
+    async def stop(self, grace: float = 1.0) -> None:
+        """End every stream with UNAVAILABLE, so that clients go elsewhere or come back, and release the port."""
+        if self._server is None:
+            return
+        self._unlisten()
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        for stream in tuple(self._streams.values()):
+            stream.close(Code.UNAVAILABLE, "the control plane is shutting down")
+        await self._server.stop(grace)
+        self._server = None
+
+    def clients(self) -> tuple[ClientStatus, ...]:
+        """Return who is connected, and where they are."""
+        return tuple(status for stream in self._streams.values() if (status := stream.status()))
+
+    def reassign(self) -> None:
+        """Ask `assign` again for every client: call it when the policy has changed, before publishing."""
+        for stream in tuple(self._streams.values()):
+            stream.reassign()
+
+    async def _serve(self, _: Any, context: Any) -> None:
+        self._opened += 1
+        number = self._opened
+        stream = self._streams[number] = ClientStream(number, context, self._surroundings)
+        try:
+            await stream.run()
+        finally:
+            del self._streams[number]
+
+    def _published(self, changed: frozenset[ViewKey]) -> None:
+        self._changed |= changed
+        self._wake.set()
+
+    async def _run_pump(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            changed, self._changed = self._changed, set()
+            await self._wake_streams(changed)
+
+    async def _wake_streams(self, changed: set[ViewKey]) -> None:
+        woken = 0
+        for stream in tuple(self._streams.values()):
+            if stream.view not in changed:
+                continue
+            stream.wake()
+            woken += 1
+            if woken % STREAMS_PER_TURN == 0:
+                await asyncio.sleep(0)

@@ -1,0 +1,178 @@
+"""One client's stream: bytes in, bytes out. What they mean is decided in protocol/, who gets what by the app.
+
+The reading task also writes the answers to what it has read. A published snapshot is written by a short-lived task of
+its own, so that an idle stream costs no second task; `_writing` sees to it that there is one writer at a time. The
+conversation is asked for responses just before each write: while a slow client is being written to, newer snapshots
+replace each other and nothing queues up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from xds_server.model import ViewKey
+from xds_server.protocol.events import Code, Event, Identified, ProtocolError
+from xds_server.protocol.sharing import Sharing
+from xds_server.protocol.sotw import SotwStream
+from xds_server.protocol.wire import decode_request
+from xds_server.transport.bucket import Bucket
+from xds_server.transport.clients import ClientEvent, ClientStatus, Closed, Connected, Moved, Refused
+from xds_server.transport.options import TransportOptions
+from xds_server.transport.publisher import Publisher
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every stream of a server has around it."""
+
+    publisher: Publisher
+    assign: Callable[[Identified], ViewKey]
+    emit: Callable[[ClientEvent], None]
+    sharing: Sharing
+    options: TransportOptions
+    now: Callable[[], float]
+
+
+class ClientStream:
+    """One stream, from its first byte to its status."""
+
+    __slots__ = (
+        "_bucket", "_context", "_conversation", "_ending", "_node", "_number", "_peer", "_since", "_surroundings",
+        "_task", "_view", "_writer", "_writing",
+    )  # fmt: skip
+
+    def __init__(self, number: int, context: Any, surroundings: Surroundings) -> None:
+        options = surroundings.options
+        self._number = number
+        self._context = context
+        self._surroundings = surroundings
+        self._conversation = SotwStream(surroundings.sharing)
+        self._since = surroundings.now()
+        self._bucket = Bucket(options.requests_per_s, options.burst, self._since)
+        self._peer: str = context.peer()
+        self._node: Identified | None = None
+        self._view: ViewKey | None = None
+        self._ending: Closed | None = None
+        self._writing = False
+        self._task: asyncio.Task[Any] | None = None
+        self._writer: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Serve the stream until either side ends it."""
+        self._task = asyncio.current_task()
+        try:
+            await self._converse()
+        except (ProtocolError, Refused) as error:
+            self._ending = Closed(error.code, error.message)
+        except asyncio.CancelledError:
+            if self._ending is None or self._task is None:
+                raise  # by gRPC: the client is gone
+            self._task.uncancel()
+        except (grpc.aio.InternalError, grpc.aio.UsageError):
+            pass  # a write to a client that is gone
+        finally:
+            if self._writer is not None:
+                self._writer.cancel()
+            self._emit(self._ending or Closed("", "the client ended the stream"))
+        if self._ending is not None:
+            await self._context.abort(grpc.StatusCode[self._ending.code], self._ending.message)
+
+    def wake(self) -> None:
+        """Tell the stream that there may be something newer to send."""
+        busy = self._writing or (self._writer is not None and not self._writer.done())
+        if not busy and self._view is not None and self._ending is None:
+            self._writer = asyncio.get_running_loop().create_task(self._flush_from_outside())
+
+    def close(self, code: Code, message: str) -> None:
+        """End the stream with a status."""
+        if self._ending is None and self._task is not None:
+            self._ending = Closed(code, message)
+            self._task.cancel()
+
+    def reassign(self) -> None:
+        """Ask again which view the client has; the policy may have changed."""
+        if self._node is None or self._view is None:
+            return
+        before = self._view
+        try:
+            self._view = self._surroundings.assign(self._node)
+        except Refused as error:
+            self.close(error.code, error.message)
+            return
+        if self._view != before:
+            self._emit(Moved(before))
+            self.wake()
+
+    @property
+    def view(self) -> ViewKey | None:
+        """Return the client's view, once it has one."""
+        return self._view
+
+    def status(self) -> ClientStatus | None:
+        """Return what operators see of the client, once it has said who it is."""
+        if self._node is None or self._view is None:
+            return None
+        types = self._conversation.status()
+        return ClientStatus(self._number, self._peer, self._node, self._view, "sotw", self._since, types)
+
+    async def _converse(self) -> None:
+        data = await self._first_request()
+        while data is not grpc.aio.EOF:
+            self._hear(data)
+            await self._flush()
+            data = await self._context.read()
+
+    async def _first_request(self) -> Any:
+        limit = self._surroundings.options.first_request_s
+        try:
+            async with asyncio.timeout(limit):
+                return await self._context.read()
+        except TimeoutError as error:
+            raise ProtocolError(Code.DEADLINE_EXCEEDED, f"no request within {limit:g} s") from error
+
+    def _hear(self, data: bytes) -> None:
+        if not self._bucket.take(self._surroundings.now()):
+            rate = self._surroundings.options.requests_per_s
+            raise ProtocolError(Code.RESOURCE_EXHAUSTED, f"more than {rate:g} requests a second")
+        request = decode_request(data, with_node=self._node is None)
+        for event in self._conversation.receive(request):
+            if isinstance(event, Identified):
+                self._node = event
+                self._view = self._surroundings.assign(event)
+                self._emit(Connected())
+            else:
+                self._emit(event)
+
+    async def _flush_from_outside(self) -> None:
+        try:
+            await self._flush()
+        except (grpc.aio.InternalError, grpc.aio.UsageError):
+            return  # the client is gone; the reading task will find out too
+
+    async def _flush(self) -> None:
+        if self._writing:
+            return
+        self._writing = True
+        try:
+            while responses := self._due():
+                for response in responses:
+                    await self._context.write(response)
+        finally:
+            self._writing = False
+
+    def _due(self) -> list[bytes]:
+        snapshot = None if self._view is None else self._surroundings.publisher.latest(self._view)
+        if snapshot is None:
+            return []
+        responses = self._conversation.offer(snapshot)
+        for response in responses:
+            self._emit(response.sent)
+        return [response.encode() for response in responses]
+
+    def _emit(self, what: Event | Connected | Moved | Closed) -> None:
+        self._surroundings.emit(ClientEvent(self._number, self._peer, self._node, self._view, what))
