@@ -1,0 +1,112 @@
+"""What happens when a region is lost: the reflex plan, which Envoy executes by itself, and the N-1 plan, which follows.
+
+*Reflex.* Priority 1 of cluster `service@r` sees only the share that r had: the view's other traffic stays where the
+route weights send it. So the plan is not the optimum without r but the cheapest placing of the displaced traffic, of
+all views together, on what capacity the present load leaves. No present flow is lowered, because nobody is there to do
+it. What does not fit is placed all the same, every region equally hot: dropping it is not this plan's to decide, and a
+plan of zeros would turn a hot region into an outage. If w are the weights in force and p the plan, the outcome is
+w[v][s] + w[v][r]·p[v][s], with r's column gone.
+
+A view that sends nothing to r has a cluster `service@r` too, and may use it: with a stale route, or by an override.
+It gets the nearest region with room. Such views are not placed with the others, lest a flow that does not exist take
+room from one that does, or show as overload. A view whose every path is believed cut keeps a plan as well: when r dies
+for it, a try is better than an error.
+
+*N-1.* The whole allocation again without r, from the same weights in force, so that it is what the decision will be
+once the loss is confirmed. Both are reported: the difference is what the brain improves on the reflex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import mul
+from typing import NamedTuple
+
+from xds_server.decision.allocation import FITS, FORBIDDEN, Matrix, Ratio, allocate
+
+
+class Reflex(NamedTuple):
+    """Where each view's traffic for the lost region goes: `flows[v][s]`, to be apportioned row by row.
+
+    The rows of views that had nothing there are one unit, a direction without an amount. `ratio` is the exact overload.
+    """
+
+    flows: tuple[tuple[int, ...], ...]
+    ratio: Ratio
+
+    @property
+    def overload(self) -> float:
+        """Return the ratio as a float: 1.0 if everything fits."""
+        return self.ratio[0] / self.ratio[1]
+
+
+class Optimum(NamedTuple):
+    """The N-1 plan. `added_cost` is the mean over all units against the flows in force, in the unit of cost."""
+
+    flows: tuple[tuple[int, ...], ...]
+    loads: tuple[int, ...]
+    ratio: Ratio
+    added_cost: float
+
+    @property
+    def overload(self) -> float:
+        """Return the ratio as a float: 1.0 if everything fits."""
+        return self.ratio[0] / self.ratio[1]
+
+
+def reflex(capacity: Sequence[int], cost: Matrix, flows: Matrix, gone: int) -> Reflex:
+    """Place what the views send to region `gone` on the others, beside the load they carry."""
+    left = _without(capacity, gone)
+    loads = [sum(column) for column in zip(*flows, strict=True)]
+    loads[gone] = 0
+    movers = [v for v, row in enumerate(flows) if row[gone]]
+    rows: dict[int, tuple[int, ...]] = {}
+    ratio = FITS
+    if movers:
+        placed = allocate([flows[v][gone] for v in movers], left, [cost[v] for v in movers], background=loads)
+        ratio = placed.ratio
+        loads = [a + b for a, b in zip(loads, placed.loads, strict=True)]
+        rows = {v: row for v, row in zip(movers, placed.flows, strict=True) if any(row)}
+    clear = [limit > load for limit, load in zip(left, loads, strict=True)]
+    return Reflex(tuple(rows.get(v) or _direction(left, row, clear) for v, row in enumerate(cost)), ratio)
+
+
+def n_minus_1(
+    demand: Sequence[int], capacity: Sequence[int], cost: Matrix, flows: Matrix, gone: int, *, window: int = 0
+) -> Optimum:
+    """Return the optimum without region `gone`, near-ties broken towards the flows in force."""
+    best = allocate(demand, _without(capacity, gone), cost, previous=flows, window=window)
+    added = _mean_cost(best.flows, cost) - _mean_cost(flows, cost)
+    return Optimum(best.flows, best.loads, best.ratio, added)
+
+
+def _without(capacity: Sequence[int], gone: int) -> list[int]:
+    left = list(capacity)
+    left[gone] = 0
+    return left
+
+
+def _direction(capacity: Sequence[int], row: Sequence[int], clear: Sequence[bool]) -> tuple[int, ...]:
+    """Return one unit on the nearest serving region, one with room if there is any.
+
+    If the view may use none, all that serve share alike: which paths are really cut is not known to us.
+    """
+    for open_to in (clear, capacity):
+        reach = [c if is_open else FORBIDDEN for c, is_open in zip(row, open_to, strict=True)]
+        nearest = min(reach)
+        if nearest < FORBIDDEN:
+            unit = [0] * len(row)
+            unit[reach.index(nearest)] = 1
+            return tuple(unit)
+    return tuple(int(limit > 0) for limit in capacity)
+
+
+def _mean_cost(flows: Matrix, cost: Matrix) -> float:
+    """Return the mean cost of a unit, over the flows whose cost is known."""
+    units = sum(map(sum, flows))
+    total = sum(sum(map(mul, row, costs)) for row, costs in zip(flows, cost, strict=True))
+    if total >= FORBIDDEN:
+        pairs = [pair for rows in zip(flows, cost, strict=True) for pair in zip(*rows, strict=True)]
+        units = sum(flow for flow, c in pairs if c < FORBIDDEN)
+        total = sum(flow * c for flow, c in pairs if c < FORBIDDEN)
+    return total / units if units else 0.0
