@@ -17,8 +17,8 @@ and reconnects, a comparison does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
@@ -26,15 +26,14 @@ from xds_server.protocol.subscription import Subscription
 from xds_server.snapshot.resource import Resource, Snapshot, TypeUrl, content_version
 
 _NOTHING: Mapping[str, Resource] = MappingProxyType({})
-_UNDER_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
 class Holding:
     """Resources of one type by name. `label` is the version a caller gave, if one did."""
 
-    resources: Mapping[str, Resource] = _NOTHING
-    under: Mapping[str, str] = _UNDER_NOTHING
+    resources: Mapping[str, Resource] = field(default_factory=lambda: _NOTHING)
+    under: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
 
     @cached_property
@@ -69,7 +68,11 @@ class Holding:
         """Return what is left of it for a client with that subscription."""
         if subscription.wildcard or subscription.names.issuperset(self.resources):
             return self
-        kept = {name: self.resources[name] for name in self.resources if name in subscription.names}
+        return self.without(self.resources.keys() - subscription.names)
+
+    def without(self, names: Set[str]) -> Holding:
+        """Return the rest of it."""
+        kept = {name: resource for name, resource in self.resources.items() if name not in names}
         return Holding(kept, {name: self.under[name] for name in kept if name in self.under}, self.label)
 
     def _token(self, name: str) -> str:

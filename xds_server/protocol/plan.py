@@ -5,6 +5,7 @@ Make before break ("Eventual consistency considerations"), decided by content an
 - A resource is held back while a cluster it names is not in place with the client: accepted, and its assignment too.
   If all it names is in place it goes at once, whatever else is in flight or was rejected.
 - A cluster that is no longer wanted is kept, as the client has it, while a route or listener of the client names it.
+  To a client that comes back the first response keeps them all: its routes are only known when it answers that.
 - An assignment waits if the cluster it belongs to has changed and that change could not be sent yet, because an older
   response is still unanswered: the endpoints of the new cluster must not reach the old one.
 
@@ -36,7 +37,8 @@ class Scene(NamedTuple):
     `sent_clusters` is what the client was last sent (for assignments), None if it takes no clusters here;
     `clusters_due` tells that newer ones wait behind it. `placed_clusters` and `placed_endpoints` are what it has
     accepted (for routes and listeners), None where nothing is gated on them. `users` are the routes and listeners it
-    has or may have (for clusters).
+    has or may have (for clusters); `returning` tells that it came back with clusters and has not said yet what it has
+    of the other types.
     """
 
     offering: Offering
@@ -51,6 +53,7 @@ class Scene(NamedTuple):
     placed_clusters: Holding | None = None
     placed_endpoints: Holding | None = None
     users: tuple[Holding, ...] = ()
+    returning: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +83,11 @@ def plan(scene: Scene) -> Plan:
         else:
             changed.append(resource)
     gone = scene.held.resources.keys() - wanted.keys()
-    kept = gone & _in_use(scene) if rule(scene.type_url).full_state else gone
-    after = _after(scene, wanted, waiting, kept)
     full = rule(scene.type_url).full_state
-    due = bool(changed) or (full and (scene.answer or bool(scene.fresh) or gone != kept))
+    kept = gone & _in_use(scene) if full and not scene.returning else gone
+    after = _after(scene, wanted, waiting, kept)
+    asked = scene.answer or bool(scene.fresh) or (scene.returning and bool(gone))
+    due = bool(changed) or (full and (asked or gone != kept))
     return Plan(
         after=after,
         carried=tuple(after.resources.values()) if full else tuple(changed),

@@ -99,7 +99,10 @@ class SotwStream:
             return tuple(events)
         self._offered = None
         if state.flight is not None:
+            had = state.held
             events.append(state.answer(state.flight, request.error))
+            if request.type_url == TypeUrl.CLUSTER:
+                self._forget_assignments(had, state.held)
         if state.subscribe(request.names, self._sharing):
             events.append(Subscribed(request.type_url, state.subscription.names, state.subscription.wildcard))
         return tuple(events)
@@ -125,6 +128,14 @@ class SotwStream:
             raise ProtocolError(Code.RESOURCE_EXHAUSTED, problem)
         if request.type_url not in self._types and len(self._types) >= self._limits.types:
             raise ProtocolError(Code.RESOURCE_EXHAUSTED, f"more than {self._limits.types} resource types")
+
+    def _forget_assignments(self, had: Holding, has: Holding) -> None:
+        """Let go of what a client dropped along with its clusters: if they come back it needs them again."""
+        endpoints = self._types.get(TypeUrl.ENDPOINT)
+        if endpoints is None or had is has:
+            return
+        if gone := had.parents.keys() - has.parents.keys():
+            endpoints.held = endpoints.held.without(gone)
 
     def _begin(self, request: Request) -> TypeState:
         state = self._types[request.type_url] = TypeState(request.type_url, request.version)
@@ -166,7 +177,7 @@ class SotwStream:
         )
         clusters = self._types.get(TypeUrl.CLUSTER)
         if state.type_url == TypeUrl.CLUSTER:
-            return scene._replace(users=tuple(self._users()))
+            return scene._replace(users=tuple(self._users()), returning=state.returning)
         if clusters is None:
             return scene
         if state.type_url == TypeUrl.ENDPOINT:

@@ -43,8 +43,8 @@ class TypeState:
     """One type on one stream."""
 
     __slots__ = (
-        "acked", "claim", "flight", "fresh", "held", "nack", "nonce", "refusals", "sent", "spoken", "subscription",
-        "synced", "type_url", "waiting",
+        "acked", "claim", "flight", "fresh", "held", "nack", "nonce", "refusals", "returning", "sent", "spoken",
+        "subscription", "synced", "type_url", "waiting",
     )  # fmt: skip
 
     def __init__(self, type_url: str, claim: str) -> None:
@@ -57,6 +57,7 @@ class TypeState:
         self.flight: Flight | None = None
         self.nonce = ""
         self.spoken = False
+        self.returning = False
         self.sent = ""
         self.acked = ""
         self.synced = ""
@@ -85,6 +86,7 @@ class TypeState:
     def answer(self, flight: Flight, error: str | None) -> Acked | Nacked:
         """Take in the client's answer to the response in flight."""
         self.flight = None
+        self.returning = False
         version = flight.plan.after.version
         if error is None:
             self.held = flight.plan.after.within(self.subscription)
@@ -103,6 +105,7 @@ class TypeState:
         self.held = held.within(self.subscription)
         self.acked = held.version
         self.spoken = True
+        self.returning = True
         self.fresh = frozenset(name for name in self.fresh if name not in {*self.held.resources, WILDCARD})
 
     def was_refused(self, planned: Plan) -> bool:
