@@ -27,6 +27,8 @@ async def listening(directory: Path, handle: Callable[[str], Awaitable[str]]) ->
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             line = await reader.readline()
+            if not line:
+                return  # somebody who only looked whether the run answers
             writer.write((await handle(line.decode(errors="replace")) + "\n").encode())
             await writer.drain()
         except (OSError, ValueError):
@@ -42,7 +44,15 @@ async def listening(directory: Path, handle: Callable[[str], Awaitable[str]]) ->
 def running(root: Path | None = None) -> list[Path]:
     """Return the directories of the runs that answer."""
     found = sorted((root or Path(tempfile.gettempdir())).glob(f"{PREFIX}*/{_NAME}"))
-    return [path.parent for path in found if _connect(path) is not None]
+    return [path.parent for path in found if _answers(path)]
+
+
+def _answers(path: Path) -> bool:
+    connection = _connect(path)
+    if connection is None:
+        return False
+    connection.close()
+    return True
 
 
 def ask(directory: Path, text: str) -> str:

@@ -26,7 +26,7 @@ _STYLE = {
     "alarm": "bold red",
 }
 _SHORT = {region: region.partition("-")[0] for region in REGIONS}
-_FIXED_LINES = 20
+_FIXED_LINES = 21
 _WORDS = {Kind.READ: "reads", Kind.KEYED_WRITE: "keyed writes", Kind.PLAIN_WRITE: "plain writes"}
 _FAULT_KEYS = "k kill  b blackhole  e errors:0.4  s slow:300  u unhealthy"
 
@@ -62,6 +62,7 @@ def draw(picture: Picture, height: int) -> RenderableType:
     return Group(
         _headline(picture),
         _failures(picture),
+        _work(picture),
         Text(),
         _regions(picture),
         *reasons,
@@ -92,8 +93,16 @@ def _failures(picture: Picture) -> Text:
     return _line(
         f"{picture.requests:,} requests, ",
         (f"{picture.failed} failed", "bold red" if picture.failed else "bold green"),
-        f" ({by_kind}), ran twice {picture.duplicated_writes}",
-        f", attempts {picture.attempts_per_request:.2f}",
+        f" ({by_kind})",
+    )
+
+
+def _work(picture: Picture) -> Text:
+    twice = picture.duplicated_writes
+    return _line(
+        "plain writes that ran twice: ",
+        (f"{twice}", "bold red" if twice else "bold green"),
+        f"   backend attempts per request: {picture.attempts_per_request:.3f}",
     )
 
 
@@ -143,14 +152,14 @@ def _events(picture: Picture, room: int) -> list[Text]:
 
 def _hints(picture: Picture) -> list[Text]:
     at = picture.addresses
-    admin = "  ".join(f"{_SHORT[view]} {url.removeprefix('http://')}" for view, url in at.envoy_admin.items())
+    ports = "  ".join(f"{_SHORT[view]} {url.rpartition(':')[2]}" for view, url in at.envoy_admin.items())
     return [
         _line(("keys           ", "dim"), ("1-4", "bold"), f" {picture.chosen} or restore that region   ", *_KEYS),
         _line(("  choose fault ", "dim"), _FAULT_KEYS),
         _line(("or elsewhere   ", "dim"), "xds-server demo-fault kill:us-east-1"),
         _line(("policy (edit!) ", "dim"), at.policy),
         _line(("control plane  ", "dim"), f"{at.control_plane}/api/v1/decision"),
-        _line(("Envoy admin    ", "dim"), admin),
+        _line(("Envoy admin    ", "dim"), f"http://127.0.0.1:PORT   {ports}"),
         _line(("logs           ", "dim"), at.directory),
     ]
 
