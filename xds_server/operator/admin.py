@@ -1,0 +1,196 @@
+"""The admin side over HTTP: what people, Prometheus and platforms ask the process. Reads only.
+
+The app sees the process through `Source` alone, never the controller: values that are already there, so that a scrape
+cannot make a decision late. Errors are problem details (RFC 9457), so that scripts need not parse pages.
+
+uvicorn serves, without its signal handlers (the process has one place for signals) and its logging set-up. The socket
+is bound here first: the port is known before anything is served, and a taken one is one line that names the address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import Generator
+from http import HTTPStatus
+from typing import Protocol
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from xds_server.model import Address, Decision
+from xds_server.operator.events import KEPT, EventLog
+from xds_server.operator.views import PolicyStatus, decision_json, events_json, fleet_json, policy_json
+from xds_server.transport.clients import ClientStatus
+
+GOODBYE_S = 2.0
+"""How long a request under way may take once the server is told to stop."""
+
+
+MOST_CONNECTIONS = 256
+"""People, a scraper and a load balancer need a dozen; more is answered 503 by uvicorn."""
+
+
+class CannotListenError(Exception):
+    """The address cannot be listened on; the message names it and says why."""
+
+
+class Source(Protocol):
+    """What the admin side may see of the process."""
+
+    def now(self) -> float:
+        """Return the clock that the values below are dated by (monotonic seconds)."""
+
+    def waiting_for(self) -> str | None:
+        """Return why the process is not ready, in words; None when it is."""
+
+    def decision(self) -> Decision | None:
+        """Return the decision in force."""
+
+    def policy(self) -> PolicyStatus:
+        """Return the state of the policy and of its file."""
+
+    def events(self) -> EventLog:
+        """Return the recent events."""
+
+    def clients(self) -> tuple[ClientStatus, ...]:
+        """Return who is connected."""
+
+    def metrics(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+
+
+class AdminApp:
+    """The handlers of one admin side."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._pages = {
+            "/": ("this page", self._index),
+            "/live": ("200 while the process runs", self._live),
+            "/ready": ("200 when it serves decisions, 503 with the reason before", self._ready),
+            "/metrics": ("for Prometheus", self._metrics),
+            "/api/v1/decision": ("weights, verdicts, plans and protection, each with its reason", self._decision),
+            "/api/v1/events": ("what happened; ?after=SEQ&limit=N pages forward", self._events),
+            "/api/v1/fleet": ("connected Envoys and what each has acknowledged", self._fleet),
+            "/api/v1/policy": ("the policy in force, and the errors of a refused edit", self._policy),
+        }
+
+    def app(self) -> Starlette:
+        """Return the ASGI application."""
+        return Starlette(
+            routes=[Route(path, handler, methods=["GET"]) for path, (_, handler) in self._pages.items()],
+            exception_handlers={HTTPException: _problem},
+        )
+
+    async def _index(self, _: Request) -> Response:
+        width = max(map(len, self._pages))
+        lines = [f"{path:<{width}}  {what}" for path, (what, _) in self._pages.items()]
+        return PlainTextResponse("xds-server\n\n" + "\n".join(lines) + "\n")
+
+    async def _live(self, _: Request) -> Response:
+        return PlainTextResponse("live\n")
+
+    async def _ready(self, _: Request) -> Response:
+        reason = self._source.waiting_for()
+        return PlainTextResponse("ready\n") if reason is None else PlainTextResponse(f"{reason}\n", 503)
+
+    async def _metrics(self, _: Request) -> Response:
+        text = await asyncio.to_thread(self._source.metrics)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _decision(self, _: Request) -> Response:
+        source = self._source
+        return _json(decision_json(source.decision(), source.policy(), source.now()))
+
+    async def _events(self, request: Request) -> Response:
+        log = self._source.events()
+        limit = _number(request, "limit", KEPT)
+        after = _number(request, "after", -1)
+        entries = log.newest(limit) if after < 0 else log.after(after, limit)
+        return _json(events_json(log.last, entries))
+
+    async def _fleet(self, _: Request) -> Response:
+        return _json(fleet_json(self._source.clients(), self._source.now()))
+
+    async def _policy(self, _: Request) -> Response:
+        return _json(policy_json(self._source.policy()))
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not text.isdecimal() or len(text) > 15:
+        raise HTTPException(400, f"{name} must be a whole number from 0, not {text[:40]!r}")
+    return int(text)
+
+
+def _json(value: object) -> Response:
+    body = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(body + "\n", media_type="application/json", headers={"cache-control": "no-store"})
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    title = HTTPStatus(error.status_code).phrase
+    problem = {"type": "about:blank", "title": title, "status": error.status_code, "detail": error.detail}
+    return Response(json.dumps(problem) + "\n", error.status_code, error.headers, "application/problem+json")
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its signal handlers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Capture nothing."""
+        yield
+
+
+class AdminServer:
+    """Serves the admin side on one address."""
+
+    def __init__(self, source: Source, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        config = uvicorn.Config(
+            AdminApp(source).app(),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            limit_concurrency=MOST_CONNECTIONS,
+            server_header=False,
+            timeout_graceful_shutdown=int(GOODBYE_S),
+        )
+        self._server = _Uvicorn(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> Address:
+        """Bind and serve; return the address in use. Raises CannotListenError."""
+        listener = _listen(self._host, self._port)
+        ip, port = listener.getsockname()[:2]
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="admin")
+        return Address(ip, port)
+
+    async def stop(self) -> None:
+        """Finish requests under way and close."""
+        if self._task is not None:
+            self._server.should_exit = True
+            await self._task
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise CannotListenError(f"admin address {shown}: {(error.strerror or str(error)).lower()}") from error
+    listener.setblocking(False)
+    return listener

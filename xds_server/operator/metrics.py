@@ -1,0 +1,218 @@
+"""Prometheus metrics, in a registry of this app's own.
+
+What happened is counted as it happens. What *is* (verdicts, weights, clients) is not kept a second time in gauges but
+read off the latest values when a scrape comes, so that a service that left the policy leaves no series behind.
+
+Every label has a bounded set of values: names that the policy declares, or words of ours. What a client says about
+itself is never a label.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from xds_server import __version__
+from xds_server.model import TOTAL_WEIGHT, Decision, Event, Observation, ServiceDecision, Verdict
+from xds_server.operator.views import PolicyStatus, short_type
+from xds_server.protocol.events import Acked, Nacked, Sent, StaleNonce
+from xds_server.transport.clients import ClientEvent, ClientStatus, Closed, Connected
+
+PROBE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5)
+"""From the same rack to the far side of the planet, and the time-outs beyond."""
+
+DECISION_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+
+class Metrics:
+    """Counts what the app reports, and renders all of it."""
+
+    def __init__(
+        self,
+        decision: Callable[[], Decision | None] = lambda: None,
+        policy: Callable[[], PolicyStatus] = lambda: PolicyStatus(""),
+        clients: Callable[[], Iterable[ClientStatus]] = tuple,
+    ) -> None:
+        self._registry = CollectorRegistry()
+        self._counts = _Counts(self._registry)
+        self._probed: dict[tuple[str, str], tuple[Counter, Counter]] = {}
+        ProcessCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+        self._registry.register(_Latest(decision, policy, clients))
+        build = Gauge("xds_server_build_info", "Always 1.", ["version", "python"], registry=self._registry)
+        build.labels(__version__, platform.python_version()).set(1)
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def probe(self, seen: Observation) -> None:
+        """Count one probe's result, and its time if there was an answer."""
+        place = seen.target.service, seen.target.region
+        counters = self._probed.get(place)
+        if counters is None:
+            labels = self._counts.probes.labels
+            counters = self._probed[place] = labels(*place, "failed"), labels(*place, "healthy")
+        counters[seen.healthy].inc()
+        if seen.latency_ms is not None:
+            self._counts.probe_seconds.labels(seen.target.region).observe(seen.latency_ms / 1000)
+
+    def void_probes(self, count: int) -> None:
+        """Count probes that said nothing, for reasons of our own."""
+        self._counts.void_probes.inc(count)
+
+    def forget_except(self, places: Iterable[tuple[str, str]]) -> None:
+        """Drop the series of every (service, region) but these: the policy changed."""
+        for place in self._probed.keys() - set(places):
+            del self._probed[place]
+            for result in ("failed", "healthy"):
+                self._counts.probes.remove(*place, result)
+
+    def decided(self, seconds: float) -> None:
+        """Count one step of the controller and how long it took."""
+        self._counts.decision_seconds.observe(seconds)
+
+    def policy_read(self, *, accepted: bool) -> None:
+        """Count one reading of a changed policy file."""
+        self._counts.policy_reloads.labels("accepted" if accepted else "rejected").inc()
+
+    def event(self, event: Event) -> None:
+        """Count one event."""
+        self._counts.events.labels(event.kind, event.severity).inc()
+
+    def client_event(self, event: ClientEvent) -> None:
+        """Count what a client said or got."""
+        match event.what:
+            case Sent(type_url=type_url, size=size):
+                self._counts.responses.labels(short_type(type_url)).inc()
+                self._counts.response_bytes.labels(short_type(type_url)).inc(size)
+            case Acked(type_url=type_url):
+                self._counts.answers.labels(short_type(type_url), "ack").inc()
+            case Nacked(type_url=type_url):
+                self._counts.answers.labels(short_type(type_url), "nack").inc()
+            case StaleNonce(type_url=type_url):
+                self._counts.answers.labels(short_type(type_url), "stale").inc()
+            case Connected():
+                self._counts.opened.inc()
+            case Closed(code=code):
+                self._counts.closed.labels(code or "by_client").inc()
+
+
+class _Counts:
+    """The counters and histograms, by what they count."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"xds_server_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"xds_server_{name}", text, labels, buckets=buckets, registry=registry)
+
+        self.probes = counter("probes", "Probes that said something, by result.", "service", "region", "result")
+        self.probe_seconds = histogram("probe_seconds", "Time to an answer.", PROBE_BUCKETS, "region")
+        self.void_probes = counter("void_probes", "Probes that said nothing, for reasons of this process.")
+        self.decision_seconds = histogram("decision_seconds", "Time of a controller step.", DECISION_BUCKETS)
+        self.policy_reloads = counter("policy_reloads", "Changed policy files read, by result.", "result")
+        self.events = counter("events", "Events, by kind.", "kind", "severity")
+        self.responses = counter("responses", "Discovery responses sent.", "type")
+        self.response_bytes = counter("response_bytes", "Bytes of them.", "type")
+        self.answers = counter("answers", "What clients said to responses: ack, nack or stale.", "type", "answer")
+        self.opened = counter("streams_opened", "Streams of clients that have a place in the policy.")
+        self.closed = counter("streams_closed", "Streams that ended, by gRPC status, or by the client.", "code")
+
+
+class _Latest(Collector):
+    """Reads the latest values at scrape time."""
+
+    def __init__(
+        self,
+        decision: Callable[[], Decision | None],
+        policy: Callable[[], PolicyStatus],
+        clients: Callable[[], Iterable[ClientStatus]],
+    ) -> None:
+        self._decision = decision
+        self._policy = policy
+        self._clients = clients
+
+    def describe(self) -> Iterable[Metric]:
+        """Promise nothing: names are not checked for clashes by reading values that are not there yet."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Return what is, now."""
+        yield from _policy_metrics(self._policy())
+        clients = _gauge("connected_clients", "Clients on a stream, by fleet and region.", "fleet", "region")
+        for view, count in sorted(Tally(client.view for client in self._clients()).items()):
+            clients.add_metric(view, count)
+        yield clients
+        decision = self._decision()
+        if decision is not None:
+            yield from _place_metrics(decision)
+            yield from _weight_metrics(decision)
+
+
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"xds_server_{name}", text, labels=labels)
+
+
+def _policy_metrics(policy: PolicyStatus) -> Iterator[Metric]:
+    info = _gauge("policy_info", "Always 1; the digest of the policy in force.", "digest")
+    if policy.digest is not None:
+        info.add_metric([policy.digest], 1)
+    yield info
+    rejected = _gauge("policy_rejected", "1 while the policy file holds something that was refused.")
+    rejected.add_metric([], bool(policy.rejected))
+    yield rejected
+
+
+def _place_metrics(decision: Decision) -> Iterator[Metric]:
+    place = "service", "region"
+    verdict = _gauge("verdict", "1 for the verdict in force.", *place, "health")
+    score = _gauge("verdict_score", "Share of the capacity that may be used, 0 to 1.", *place)
+    ramp = _gauge("verdict_ramp", "Share of its traffic that a recovering region has back, 0 to 1.", *place)
+    up = _gauge("endpoints_up", "Endpoints that are up.", *place)
+    total = _gauge("endpoints", "Endpoints there are.", *place)
+    capacity = _gauge("capacity_rps", "Capacity in requests per second, by the policy.", *place)
+    load = _gauge("planned_load_rps", "Requests per second that the weights in force send there.", *place)
+    for service, r, seen in _places(decision):
+        labels = service.service, service.regions[r]
+        verdict.add_metric([*labels, seen.health], 1)
+        score.add_metric(labels, seen.score)
+        ramp.add_metric(labels, seen.ramp)
+        up.add_metric(labels, seen.up)
+        total.add_metric(labels, seen.total)
+        capacity.add_metric(labels, service.capacity_rps[r])
+        load.add_metric(labels, service.load_rps[r])
+    yield from (verdict, score, ramp, up, total, capacity, load)
+
+
+def _places(decision: Decision) -> Iterator[tuple[ServiceDecision, int, Verdict]]:
+    for service in decision.services:
+        for r, verdict in enumerate(service.verdicts):
+            if verdict is not None:
+                yield service, r, verdict
+
+
+def _weight_metrics(decision: Decision) -> Iterator[Metric]:
+    weight = _gauge("weight", "Share of a view's requests that a region serves, 0 to 1.", "service", "view", "region")
+    overload = _gauge("overload", "Factor by which demand exceeds what may be used; 1 if it fits.", "service")
+    for service in decision.services:
+        overload.add_metric([service.service], service.overload)
+    for service, r, _ in _places(decision):
+        for v, view in enumerate(service.regions):
+            share = service.weights[v][r] / TOTAL_WEIGHT
+            weight.add_metric([service.service, view, service.regions[r]], share)
+    yield from (overload, weight)

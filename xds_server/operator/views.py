@@ -1,0 +1,198 @@
+"""What the admin API shows, as JSON values made from the model's. Pure functions; `now` is on the model's clock.
+
+Tables are written out by name, because people read them: `weights` of a view is `{region: weight}`, in ten thousandths.
+Only regions where a service is deployed appear, zero weights included: a zero is a decision too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xds_server.model import Decision, Health, NMinusOne, Protection, Row, ServiceDecision, Table, Verdict
+from xds_server.operator.events import Entry
+from xds_server.transport.clients import ClientStatus
+
+Json = dict[str, Any]
+
+_WORST_FIRST = (
+    Health.DOWN,
+    Health.DRAINING,
+    Health.DEGRADED,
+    Health.RECOVERING,
+    Health.UNKNOWN,
+    Health.HEALTHY,
+)
+
+SHORT_TYPES: Mapping[str, str] = {
+    "Listener": "LDS",
+    "RouteConfiguration": "RDS",
+    "Cluster": "CDS",
+    "ClusterLoadAssignment": "EDS",
+    "Runtime": "RTDS",
+}
+
+
+def short_type(type_url: str) -> str:
+    """Return the service's usual short name; `other` for a type we do not serve, which a client can make up."""
+    return SHORT_TYPES.get(type_url.rpartition(".")[2], "other")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStatus:
+    """The policy in force, and what is wrong with the text that is in the file now (empty: nothing)."""
+
+    source: str
+    digest: str | None = None
+    rejected: tuple[str, ...] = ()
+
+
+def policy_json(policy: PolicyStatus) -> Json:
+    """Return the policy in force and the rejected edit, if there is one."""
+    rejected = {"errors": list(policy.rejected)} if policy.rejected else None
+    return {"digest": policy.digest, "source": policy.source, "rejected": rejected}
+
+
+def decision_json(decision: Decision | None, policy: PolicyStatus, now: float) -> Json:
+    """Return the whole decision with its reasons; empty lists before the first."""
+    services = decision.services if decision is not None else ()
+    regions = decision.regions if decision is not None else ()
+    return {
+        "policy": policy_json(policy),
+        "regions": [_region_json(region, services, now) for region in regions],
+        "services": [_service_json(service, now) for service in services],
+    }
+
+
+def _region_json(region: str, services: Iterable[ServiceDecision], now: float) -> Json:
+    """Sum a region up by the worst of its services, which the reason names."""
+    worst: tuple[str, Verdict] | None = None
+    for service in services:
+        verdict = service.verdicts[service.regions.index(region)]
+        if verdict is not None and (worst is None or _worse(verdict, worst[1])):
+            worst = service.service, verdict
+    if worst is None:
+        return {"region": region, "health": Health.UNKNOWN, "reason": "no service is deployed here", "since_s": 0.0}
+    name, verdict = worst
+    return {"region": region, "health": verdict.health, "reason": f"{name}: {verdict.reason}"} | _since(verdict, now)
+
+
+def _worse(one: Verdict, other: Verdict) -> bool:
+    return (_WORST_FIRST.index(one.health), one.score) < (_WORST_FIRST.index(other.health), other.score)
+
+
+def _since(verdict: Verdict, now: float) -> Json:
+    return {"since_s": round(max(0.0, now - verdict.since), 1)}
+
+
+def _service_json(service: ServiceDecision, now: float) -> Json:
+    deployed = [r for r, verdict in enumerate(service.verdicts) if verdict is not None]
+    names = service.regions
+    return {
+        "service": service.service,
+        "overload": round(service.overload, 4),
+        "regions": [_place_json(service, r, now) for r in deployed],
+        "views": [_view_json(service, v, deployed) for v in range(len(names))],
+        "reflex": {names[r]: _table_json(names, service.reflex[r], deployed) for r in deployed},
+        "n_minus_1": [_n_minus_1_json(names, plan, deployed) for plan in service.n_minus_1],
+        "protection": {names[v]: _protections_json(names, row) for v, row in enumerate(service.protection)},
+    }
+
+
+def _place_json(service: ServiceDecision, r: int, now: float) -> Json:
+    verdict = service.verdicts[r]
+    assert verdict is not None
+    return {
+        "region": service.regions[r],
+        "health": verdict.health,
+        "held": verdict.held,
+        "score": round(verdict.score, 4),
+        "ramp": round(verdict.ramp, 4),
+        "reason": verdict.reason,
+        "capacity_rps": round(service.capacity_rps[r], 3),
+        "load_rps": round(service.load_rps[r], 3),
+        "up": verdict.up,
+        "total": verdict.total,
+    } | _since(verdict, now)
+
+
+def _view_json(service: ServiceDecision, v: int, deployed: list[int]) -> Json:
+    names = service.regions
+    return {
+        "view": names[v],
+        "demand_rps": round(service.demand_rps[v], 3),
+        "weights": _row_json(names, service.weights[v], deployed),
+        "reasons": {names[r]: service.reasons[v][r] for r in deployed},
+    }
+
+
+def _row_json(names: tuple[str, ...], row: Row, deployed: list[int]) -> Json:
+    return {names[r]: row[r] for r in deployed}
+
+
+def _table_json(names: tuple[str, ...], table: Table, deployed: list[int]) -> Json:
+    return {names[v]: _row_json(names, row, deployed) for v, row in enumerate(table)}
+
+
+def _n_minus_1_json(names: tuple[str, ...], plan: NMinusOne, deployed: list[int]) -> Json:
+    return {
+        "without": plan.without,
+        "load_rps": {names[r]: round(plan.load_rps[r], 3) for r in deployed},
+        "overload": round(plan.overload, 4),
+        "added_latency_ms": round(plan.added_latency_ms, 3),
+    }
+
+
+def _protections_json(names: tuple[str, ...], row: tuple[Protection | None, ...]) -> Json:
+    return {
+        names[r]: asdict(settings) | {"reasons": dict(settings.reasons)}
+        for r, settings in enumerate(row)
+        if settings is not None
+    }
+
+
+def events_json(last: int, entries: Iterable[Entry]) -> Json:
+    """Return events, oldest first, and the number of the newest there is."""
+    return {"last": last, "events": [_event_json(entry) for entry in entries]}
+
+
+def _event_json(entry: Entry) -> Json:
+    event = entry.event
+    return {
+        "seq": entry.seq,
+        "time": round(entry.time, 3),
+        "kind": event.kind,
+        "severity": event.severity,
+        "message": event.message,
+        "fields": dict(event.fields),
+    }
+
+
+def fleet_json(clients: Iterable[ClientStatus], now: float) -> Json:
+    """Return who is connected and where each is with each type, in the order of fleets, regions and ids."""
+    by_name = sorted(clients, key=lambda c: (*c.view, c.node.node_id, c.stream))
+    return {"clients": [_client_json(client, now) for client in by_name]}
+
+
+def _client_json(client: ClientStatus, now: float) -> Json:
+    return {
+        "id": client.node.node_id,
+        "fleet": client.view.fleet,
+        "region": client.view.region,
+        "kind": client.node.agent,
+        "version": client.node.version,
+        "peer": client.peer,
+        "variant": client.variant,
+        "connected_s": round(max(0.0, now - client.since), 1),
+        "types": {
+            short_type(status.type_url): {
+                "sent": status.sent,
+                "acked": status.acked,
+                "nacked": None
+                if status.nacked is None
+                else {"version": status.nacked.version, "error": status.nacked.error},
+            }
+            for status in client.types
+        },
+    }
