@@ -82,9 +82,13 @@ def allocate(
         stranded = tuple(v for v, units in enumerate(demand) if units and not any(flows[v]))
     ratio = FITS
     if any(map(gt, loads, capacity if background is None else _room(capacity, background, FITS))):
-        start = _scaled(flows, loads, cost, previous, window)
-        moves, ratio = _fit(start, capacity, background or [0] * len(capacity))
-        flows, loads = moves.flows, moves.loads
+        used = background or [0] * len(capacity)
+        if len(flows) == 1 and previous is None:
+            loads, ratio = _one_view(demand[0], cost[0], capacity, used)
+            flows = [loads]
+        else:
+            moves, ratio = _fit(_scaled(flows, loads, cost, previous, window), capacity, used)
+            flows, loads = moves.flows, moves.loads
     return Allocation(tuple(map(tuple, flows)), tuple(loads), ratio, stranded)
 
 
@@ -131,6 +135,22 @@ def _trimmed(units: int, row: Sequence[int], flows: Sequence[int]) -> list[int]:
         kept[r] = min(units, flows[r])
         units -= kept[r]
     return kept
+
+
+def _one_view(
+    units: int, row: Sequence[int], capacity: Sequence[int], background: Sequence[int]
+) -> tuple[list[int], Ratio]:
+    """Fill regions in the order of their cost: what a view does when it is alone, which most reflex plans are."""
+    order = [r for c, r in sorted(zip(row, range(len(row)), strict=True)) if c < FORBIDDEN]
+    room, ratio = _room(capacity, background, FITS), FITS
+    if units > sum([room[r] for r in order]):
+        ratio = _level(units, [(capacity[r], background[r]) for r in order])
+        room = _room(capacity, background, ratio)
+    flows = [0] * len(row)
+    for r in order:
+        flows[r] = min(units, room[r])
+        units -= flows[r]
+    return flows, ratio
 
 
 class _Start(NamedTuple):

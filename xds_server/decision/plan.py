@@ -76,7 +76,7 @@ def n_minus_1(
 ) -> Optimum:
     """Return the optimum without region `gone`, near-ties broken towards the flows in force."""
     best = allocate(demand, _without(capacity, gone), cost, previous=flows, window=window)
-    added = _mean_cost(best.flows, cost) - _mean_cost(flows, cost)
+    added = _mean_cost(best.flows, cost) - _mean_cost(flows, cost) if any(best.loads) else 0.0
     return Optimum(best.flows, best.loads, best.ratio, added)
 
 
