@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 from collections.abc import Generator
 from http import HTTPStatus
@@ -191,6 +192,8 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        raise CannotListenError(f"admin address {shown}: {(error.strerror or str(error)).lower()}") from error
+        known = error.errno is not None and error.errno > 0  # a look-up's error numbers are negative
+        why = os.strerror(error.errno or 0) if known else str(error.strerror or error)
+        raise CannotListenError(f"admin address {shown}: {why.lower()}") from error
     listener.setblocking(False)
     return listener

@@ -1,0 +1,155 @@
+"""The admin side over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+
+import aiohttp
+import pytest
+
+from tests.operator.world import Process, client, decision, serving
+from tests.signals.world import in_loop
+from xds_server.model import Event
+from xds_server.operator.admin import AdminApp, AdminServer, CannotListenError
+from xds_server.operator.views import PolicyStatus
+
+
+def said(number: int) -> Event:
+    return Event("region.down", float(number), f"event {number}", "alarm", (("region", "sa-east-1"),))
+
+
+@in_loop
+async def test_every_page_the_index_names_answers_and_nothing_else_does() -> None:
+    process = Process(decided=decision(), connected=(client("web-1"),))
+    async with serving(process) as site:
+        index = await site.get("/")
+        pages = [line.split()[0] for line in index.text.splitlines() if line.startswith("/")]
+        assert pages == [route.path for route in AdminApp(process).app().routes]  # type: ignore[attr-defined]
+        assert {page: (await site.get(page)).status for page in pages} == dict.fromkeys(pages, 200)
+        missing = await site.get("/api/v1/nothing")
+    assert (missing.status, missing.kind) == (404, "application/problem+json")
+    assert missing.json == {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "Not Found"}
+
+
+@in_loop
+async def test_ready_says_what_it_waits_for() -> None:
+    process = Process(reason="no policy was read yet")
+    async with serving(process) as site:
+        waiting = await site.get("/ready")
+        assert (waiting.status, waiting.text) == (503, "no policy was read yet\n")
+        assert (await site.get("/live")).status == 200
+        process.reason = None
+        assert (await site.get("/ready")).status == 200
+
+
+@in_loop
+async def test_what_is_read_only_refuses_to_be_written() -> None:
+    async with serving(Process()) as site:
+        answer = await site.get("/api/v1/decision", "POST")
+    assert (answer.status, answer.kind, answer.json["status"]) == (405, "application/problem+json", 405)
+
+
+@in_loop
+async def test_decision_before_and_after_the_first() -> None:
+    process = Process(status=PolicyStatus("p.yaml", None, ("p.yaml:1:1: regions: missing",)))
+    async with serving(process) as site:
+        before = (await site.get("/api/v1/decision")).json
+        process.decided = decision()
+        after = (await site.get("/api/v1/decision")).json
+    rejected = {"errors": ["p.yaml:1:1: regions: missing"]}
+    assert before == {
+        "policy": {"digest": None, "source": "p.yaml", "rejected": rejected},
+        "regions": [],
+        "services": [],
+    }
+    assert [service["service"] for service in after["services"]] == ["checkout", "search"]
+
+
+@in_loop
+async def test_events_page_forward_and_default_to_the_newest() -> None:
+    process = Process()
+    for number in range(1, 6):
+        process.log.add(said(number), wall=1_700_000_000.0 + number)
+    async with serving(process) as site:
+        page = (await site.get("/api/v1/events?after=1&limit=2")).json
+        newest = (await site.get("/api/v1/events?limit=1")).json
+        everything = (await site.get("/api/v1/events")).json
+    assert page["last"] == 5
+    assert [event["seq"] for event in page["events"]] == [2, 3]
+    assert newest["events"] == [
+        {
+            "seq": 5,
+            "time": 1_700_000_005.0,
+            "kind": "region.down",
+            "severity": "alarm",
+            "message": "event 5",
+            "fields": {"region": "sa-east-1"},
+        }
+    ]
+    assert [event["seq"] for event in everything["events"]] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("query", ["after=x", "after=-1", "limit=1.5", "after=" + "9" * 40, "after=", "limit=٣x"])
+@in_loop
+async def test_a_bad_number_is_a_clear_400(query: str) -> None:
+    async with serving(Process()) as site:
+        answer = await site.get(f"/api/v1/events?{query}")
+    assert (answer.status, answer.kind) == (400, "application/problem+json")
+    assert answer.json["detail"].startswith(query.split("=", maxsplit=1)[0] + " must be a whole number")
+
+
+@in_loop
+async def test_the_policy_page_has_the_errors_of_a_refused_edit() -> None:
+    async with serving(Process(status=PolicyStatus("p.yaml", "abc", ("p.yaml:3:1: x: y",)))) as site:
+        assert (await site.get("/api/v1/policy")).json == {
+            "digest": "abc",
+            "source": "p.yaml",
+            "rejected": {"errors": ["p.yaml:3:1: x: y"]},
+        }
+
+
+@in_loop
+async def test_a_taken_port_is_one_line_that_names_the_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(CannotListenError) as refused:
+            await AdminServer(Process(), "127.0.0.1", port).start()
+    assert str(refused.value) == f"admin address 127.0.0.1:{port}: address already in use"
+
+
+@in_loop
+async def test_a_host_that_does_not_exist_is_one_line_too() -> None:
+    with pytest.raises(CannotListenError, match=r"^admin address no-such-host\.invalid:0: name or service not known$"):
+        await AdminServer(Process(), "no-such-host.invalid", 0).start()
+
+
+@in_loop
+async def test_ipv6_loopback_is_served() -> None:
+    server = AdminServer(Process(), "::1", 0)
+    address = await server.start()
+    async with aiohttp.ClientSession() as session, session.get(f"http://{address}/live") as response:
+        assert response.status == 200
+    await server.stop()
+
+
+@in_loop
+async def test_signals_stay_with_the_process_and_stop_leaves_nothing_open() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    server = AdminServer(Process(), "127.0.0.1", 0)
+    address = await server.start()
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"http://{address}/live") as response:  # an idle connection stays open
+            assert response.status == 200
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+        await server.stop()
+    with pytest.raises(OSError, match=r"refused|Connect call failed"):
+        await asyncio.open_connection(address.ip, address.port)
+    with socket.create_server((address.ip, address.port)):
+        pass  # free again
+
+
+@in_loop
+async def test_a_stop_before_the_start_is_nothing() -> None:
+    await AdminServer(Process(), "127.0.0.1", 0).stop()

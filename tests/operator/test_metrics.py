@@ -1,0 +1,123 @@
+"""Metrics as Prometheus reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.operator.world import CLUSTER, ROUTES, client, decision
+from xds_server.model import Address, Decision, Event, Observation, Target, ViewKey
+from xds_server.operator.metrics import Metrics
+from xds_server.operator.views import PolicyStatus
+from xds_server.protocol.events import Acked, Nacked, Sent, StaleNonce
+from xds_server.transport.clients import ClientEvent, Closed, Connected
+
+Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def read(metrics: Metrics) -> Series:
+    return {(name, labels): value for name, labels, value in _samples(metrics)}
+
+
+def _samples(metrics: Metrics) -> Iterator[tuple[str, tuple[tuple[str, str], ...], float]]:
+    for family in text_string_to_metric_families(metrics.render().decode()):
+        for sample in family.samples:
+            yield sample.name, tuple(sorted(sample.labels.items())), sample.value
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    return read(metrics)[f"xds_server_{name}", tuple(sorted(labels.items()))]
+
+
+def names(metrics: Metrics) -> set[str]:
+    return {name for name, _ in read(metrics)}
+
+
+def probe(healthy: bool, service: str = "checkout") -> Observation:
+    where = Target(service, "us-east-1", Address("10.0.0.1", 80))
+    return Observation("controlplane", where, healthy, at=1.0, latency_ms=4.0 if healthy else None)
+
+
+def test_what_is_comes_from_the_latest_values_and_goes_with_them() -> None:
+    latest: list[Decision | None] = [decision()]
+    metrics = Metrics(lambda: latest[0], lambda: PolicyStatus("p", "abc", ("bad",)), lambda: [client("a"), client("b")])
+    assert value(metrics, "weight", service="checkout", view="eu-west-1", region="us-east-1") == 0.7
+    assert value(metrics, "weight", service="checkout", view="eu-west-1", region="sa-east-1") == 0.0
+    assert value(metrics, "verdict_score", service="checkout", region="sa-east-1") == 0.0
+    assert value(metrics, "verdict", service="checkout", region="sa-east-1", health="down") == 1.0
+    assert value(metrics, "endpoints", service="checkout", region="sa-east-1") == 2.0
+    assert value(metrics, "policy_info", digest="abc") == 1.0
+    assert value(metrics, "policy_rejected") == 1.0
+    assert value(metrics, "connected_clients", fleet="default", region="us-east-1") == 2.0
+    latest[0] = None
+    assert not any(name.startswith(("xds_server_weight", "xds_server_verdict")) for name in names(metrics))
+
+
+def test_a_service_that_is_deployed_in_one_region_has_series_for_it_alone() -> None:
+    places = {
+        labels
+        for name, labels in read(Metrics(decision))
+        if name == "xds_server_verdict_score" and ("service", "search") in labels
+    }
+    assert places == {(("region", "us-east-1"), ("service", "search"))}
+
+
+def test_probes_are_counted_and_timed_and_forgotten_with_their_service() -> None:
+    metrics = Metrics()
+    for seen in (probe(True), probe(True), probe(False), probe(True, "search")):
+        metrics.probe(seen)
+    metrics.void_probes(3)
+    where = {"service": "checkout", "region": "us-east-1"}
+    assert value(metrics, "probes_total", **where, result="healthy") == 2
+    assert value(metrics, "probes_total", **where, result="failed") == 1
+    assert value(metrics, "probe_seconds_count", region="us-east-1") == 3
+    assert value(metrics, "probe_seconds_bucket", region="us-east-1", le="0.005") == 3
+    assert value(metrics, "void_probes_total") == 3
+    metrics.forget_except([("search", "us-east-1")])
+    left = {dict(labels)["service"] for name, labels in read(metrics) if name == "xds_server_probes_total"}
+    assert left == {"search"}
+    metrics.probe(probe(True))
+    assert value(metrics, "probes_total", **where, result="healthy") == 1
+
+
+def test_what_happens_is_counted() -> None:
+    metrics = Metrics()
+    metrics.decided(0.003)
+    metrics.policy_read(accepted=True)
+    metrics.policy_read(accepted=False)
+    metrics.event(Event("region.down", 0.0, "", "alarm"))
+    assert value(metrics, "decision_seconds_count") == 1
+    assert value(metrics, "decision_seconds_bucket", le="0.005") == 1
+    assert value(metrics, "policy_reloads_total", result="rejected") == 1
+    assert value(metrics, "events_total", kind="region.down", severity="alarm") == 1
+
+
+def test_conversations_with_clients_are_counted_by_type() -> None:
+    metrics = Metrics()
+    evil = "type.googleapis.com/evil"
+    for what in (
+        Connected(),
+        Sent(CLUSTER, "v", "n", resources=4, size=1000),
+        Acked(CLUSTER, "v", "n"),
+        Nacked(ROUTES, "v", "n", "bad", ()),
+        StaleNonce(evil, "n"),
+        Closed("INVALID_ARGUMENT", "garbage"),
+        Closed("", ""),
+    ):
+        metrics.client_event(ClientEvent(1, "peer", None, ViewKey("default", "us-east-1"), what))
+    assert value(metrics, "streams_opened_total") == 1
+    assert value(metrics, "responses_total", type="CDS") == 1
+    assert value(metrics, "response_bytes_total", type="CDS") == 1000
+    assert value(metrics, "answers_total", type="CDS", answer="ack") == 1
+    assert value(metrics, "answers_total", type="RDS", answer="nack") == 1
+    assert value(metrics, "answers_total", type="other", answer="stale") == 1
+    assert value(metrics, "streams_closed_total", code="INVALID_ARGUMENT") == 1
+    assert value(metrics, "streams_closed_total", code="by_client") == 1
+
+
+def test_the_process_and_the_build_are_there_and_two_apps_share_nothing() -> None:
+    one, other = Metrics(), Metrics()
+    one.decided(0.001)
+    assert value(other, "decision_seconds_count") == 0
+    assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "xds_server_build_info"} <= names(one)

@@ -1,0 +1,123 @@
+"""A process as the admin side sees it, with values made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import aiohttp
+
+from tests.support import decisions
+from xds_server.model import Decision, Health, NMinusOne, Verdict, ViewKey
+from xds_server.operator.admin import AdminServer
+from xds_server.operator.events import EventLog
+from xds_server.operator.metrics import Metrics
+from xds_server.operator.views import PolicyStatus
+from xds_server.protocol.events import Identified, Nacked
+from xds_server.protocol.typestate import TypeStatus
+from xds_server.transport.clients import ClientStatus
+
+CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+
+
+def decision() -> Decision:
+    """Two services; checkout is down in sa-east-1, which another service does not know about."""
+    regions = decisions.REGIONS
+    checkout = decisions.service_decision(
+        decisions.service(), {"us-east-1": 7, "eu-west-1": 3}, protect=decisions.protection(reasons=(("a", "why"),))
+    )
+    down = Verdict(Health.DOWN, 0.0, "2 of 2 endpoints down: connection refused", since=70.0, up=0, total=2)
+    verdicts = list(checkout.verdicts)
+    verdicts[regions.index("sa-east-1")] = down
+    plan = NMinusOne("us-east-1", (10.0, 20.0, 0.0, 0.0), overload=1.25, added_latency_ms=12.3456)
+    checkout = replace(checkout, verdicts=tuple(verdicts), n_minus_1=(plan,), overload=1.0)
+    at_home = {"us-east-1": decisions.made_up("search", 0)}
+    search = decisions.service_decision(decisions.service("search", at_home), {"us-east-1": 1})
+    return decisions.decision(checkout, search)
+
+
+def client(node_id: str, region: str = "us-east-1", stream: int = 1) -> ClientStatus:
+    """An Envoy that took its clusters and rejected its routes."""
+    return ClientStatus(
+        stream=stream,
+        peer="ipv4:127.0.0.1:5000",
+        node=Identified(node_id, "web", region, "", "envoy", "1.40.0"),
+        view=ViewKey("default", region),
+        variant="sotw",
+        since=90.0,
+        types=(
+            TypeStatus(CLUSTER, "c1", "c1", "c1", None, frozenset(), 4),
+            TypeStatus(ROUTES, "r2", "r1", "r1", Nacked(ROUTES, "r2", "n", "bad route", ()), frozenset(), 1),
+        ),
+    )
+
+
+@dataclass
+class Process:
+    """The `Source` of the tests; set what the test needs."""
+
+    reason: str | None = None
+    decided: Decision | None = None
+    status: PolicyStatus = PolicyStatus("policy.yaml", "abc123")  # noqa: RUF009  (frozen)
+    connected: tuple[ClientStatus, ...] = ()
+    log: EventLog = field(default_factory=EventLog)
+
+    def now(self) -> float:
+        return 100.0
+
+    def waiting_for(self) -> str | None:
+        return self.reason
+
+    def decision(self) -> Decision | None:
+        return self.decided
+
+    def policy(self) -> PolicyStatus:
+        return self.status
+
+    def events(self) -> EventLog:
+        return self.log
+
+    def clients(self) -> tuple[ClientStatus, ...]:
+        return self.connected
+
+    def metrics(self) -> bytes:
+        return Metrics(self.decision, self.policy, self.clients).render()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back over HTTP."""
+
+    status: int
+    kind: str
+    text: str
+    json: Any
+
+
+class Site:
+    """A running admin side and a client for it."""
+
+    def __init__(self, base: str, session: aiohttp.ClientSession) -> None:
+        self.base = base
+        self.session = session
+
+    async def get(self, path: str, method: str = "GET") -> Answer:
+        async with self.session.request(method, self.base + path) as response:
+            is_json = "json" in response.content_type
+            text = await response.text()
+            return Answer(response.status, response.content_type, text, await response.json() if is_json else None)
+
+
+@asynccontextmanager
+async def serving(process: Process) -> AsyncIterator[Site]:
+    """Serve a process' admin side on a free port."""
+    server = AdminServer(process, "127.0.0.1", 0)
+    address = await server.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield Site(f"http://{address}", session)
+    finally:
+        await server.stop()
