@@ -95,22 +95,25 @@ def test_totals_do_not_depend_on_how_the_requests_were_cut_into_deltas(
     parts.add(deltas[1])
     parts.add(deltas[2])
     assert whole.sum == parts.sum
-    assert whole.window(0.0, 10.0) == parts.window(0.0, 10.0)
+    assert whole.due(0.0, 10.0) == parts.due(0.0, 10.0)
     assert whole.latency == parts.latency
 
 
-def test_a_window_holds_what_was_due_in_it_however_late_it_ended() -> None:
+def test_a_request_under_way_when_a_fault_begins_belongs_to_the_fault() -> None:
+    """A fault from second 10 to second 20, and a request for each way to lie around it."""
     delta = Delta()
-    delta.record(_due(1, 9.4), 200, "us-east-1", 8_000.0)
-    delta.record(_due(2, 10.0), 503, "", 1.0)
+    for number, (at_s, latency_ms) in enumerate([(9.0, 100), (9.9, 300), (15, 10), (19.9, 3_000), (20.0, 10)]):
+        delta.record(_due(number, at_s), 503 if number in {1, 3} else 200, "", latency_ms)
     totals = Totals()
     totals.add(delta)
-    before, during = totals.window(0.0, 10.0), totals.window(10.0, 20.0)
+    before, during, after = totals.ended(0.0, 10.0), totals.under_way(10.0, 20.0), totals.due(20.0, 30.0)
     assert before is not None
-    assert (before.requests, before.failed) == (1, 0)
     assert during is not None
-    assert (during.requests, during.failed) == (1, 1)
-    assert totals.window(20.0, 30.0) is None
+    assert after is not None
+    assert (before.requests, before.failed) == (1, 0)
+    assert (during.requests, during.failed) == (3, 2)
+    assert (after.requests, after.failed) == (1, 0)
+    assert totals.due(30.0, 40.0) is None
 
 
 def test_the_ledger_counts_writes_that_arrived_twice_anywhere(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_latency_counts_from_when_a_request_was_due(backend: Backends) -> None:
     """Every answer takes 400 ms: a closed loop of one connection would send five requests in two seconds."""
     get(backend.ports[0], "/_control?delay_ms=400", method="POST")
     totals = run_load("--rps", "20", "--duration", "2", "--sidecar", f"{REGION}={backend.ports[0]}")
-    window = totals.window(0.0, 2.0)
+    window = totals.due(0.0, 2.0)
     assert window is not None
     assert window.requests == 40
     assert window.p50_ms is not None

@@ -24,7 +24,7 @@ def _totals() -> Totals:
         at_s = number / 10
         kind = list(Kind)[number % 3]
         bad = 10.0 <= at_s < 11.0 and kind is Kind.PLAIN_WRITE
-        latency_ms = 100.0 if 10.0 <= at_s < 20.0 else 10.0
+        latency_ms = 100.0 if 10.0 <= at_s < 19.9 else 10.0
         delta.record(Due(number, at_s, "us-east-1", kind), 503 if bad else 200, "eu-west-1", latency_ms)
     totals = Totals()
     totals.add(delta)

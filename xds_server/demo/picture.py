@@ -22,11 +22,12 @@ class RegionPicture:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Something that happened. `severity` is info, warning or alarm; `clock` is HH:MM:SS."""
+    """Something that happened. `severity` is info, warning or alarm; `clock` is HH:MM:SS; `kind` a dotted name."""
 
     clock: str
     severity: str
     text: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

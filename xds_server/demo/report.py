@@ -4,8 +4,8 @@ Pure: everything measured comes in as a `Measured`. The definitions are the ones
 
 - a request failed if it got no response or a status of 500 and above;
 - a write is duplicated if backends saw a plain write (a POST without Idempotency-Key) more than once, by its id;
-- *before*, *during* and *after* a fault are the requests that were due in the 10 s before it, from it to the
-  `restore` of its target (or the end of the run), and in the 10 s after that;
+- *before* a fault are the requests that ended in the 10 s before it, *during* those under way at any time from then to
+  the `restore` of its target (or the end of the run), *after* those due in the 10 s after that;
 - attempts count every request that reached a backend, health checks left out, so attempts ÷ requests is the work that
   retries add.
 """
@@ -123,14 +123,14 @@ def _fault(incident: Incident, measured: Measured) -> dict[str, Any]:
         "at_s": fault.at_s,
         "detected_ms": _whole(incident.detected_ms),
         "shifted_ms": _whole(incident.shifted_ms),
-        "before": _window(totals.window(max(0.0, fault.at_s - AROUND_S), fault.at_s)),
-        "during": None if restores else _window(totals.window(fault.at_s, last)),
+        "before": _window(totals.ended(max(0.0, fault.at_s - AROUND_S), fault.at_s)),
+        "during": None if restores else _window(totals.under_way(fault.at_s, last)),
         "after": _window(_after(totals, fault.at_s if restores else end, measured.duration_s)),
     }
 
 
 def _after(totals: Totals, end: float | None, duration_s: float) -> Window | None:
-    return None if end is None else totals.window(end, min(end + AROUND_S, duration_s))
+    return None if end is None else totals.due(end, min(end + AROUND_S, duration_s))
 
 
 def _window(window: Window | None) -> dict[str, Any] | None:

@@ -34,6 +34,7 @@ _WEIGHTS_KEPT = 10_000
 _STOP_LIMIT_S = 1.5
 _RECENT_S = 5.0
 _DRAIN_S = 20.0
+_STEPS = "weights.changed"
 
 
 class Session:
@@ -140,10 +141,13 @@ class Session:
             await asyncio.sleep(_CALM_S)
 
     def _announce(self, event: Announcement) -> None:
-        self._say(event.severity, event.message, event.time)
+        self._say(event.severity, event.message, event.time, event.kind)
 
-    def _say(self, severity: str, text: str, at_wall: float | None = None) -> None:
-        line = Line(_clock(time.time() if at_wall is None else at_wall), severity, text)
+    def _say(self, severity: str, text: str, at_wall: float | None = None, kind: str = "") -> None:
+        """Add a line; while a region ramps up, each step replaces the one before it on the screen."""
+        line = Line(_clock(time.time() if at_wall is None else at_wall), severity, text, kind)
+        if kind == _STEPS and self._lines and self._lines[-1].kind == kind:
+            self._lines.pop()
         self._lines.append(line)
         self._news.append(line)
 
@@ -240,7 +244,7 @@ class Session:
             duration_s=self._duration_s,
             rps=self.site.topology.rps,
             done_rps=done_rps,
-            recent=totals.window(max(0.0, elapsed_s - _RECENT_S), elapsed_s),
+            recent=totals.ended(max(0.0, elapsed_s - _RECENT_S), elapsed_s),
             requests=totals.completed,
             failed=totals.failed,
             failed_by_kind=totals.sum.failed_by_kind,
