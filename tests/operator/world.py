@@ -83,8 +83,8 @@ class Process:
     def clients(self) -> tuple[ClientStatus, ...]:
         return self.connected
 
-    def metrics(self) -> bytes:
-        return Metrics(self.decision, self.policy, self.clients).render()
+    async def metrics(self) -> bytes:
+        return await Metrics(self.decision, self.policy, self.clients).render()
 
 
 @dataclass(frozen=True)

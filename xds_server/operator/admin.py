@@ -63,7 +63,7 @@ class Source(Protocol):
     def clients(self) -> tuple[ClientStatus, ...]:
         """Return who is connected."""
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
 
 
@@ -103,7 +103,7 @@ class AdminApp:
         return PlainTextResponse("ready\n") if reason is None else PlainTextResponse(f"{reason}\n", 503)
 
     async def _metrics(self, _: Request) -> Response:
-        text = await asyncio.to_thread(self._source.metrics)
+        text = await self._source.metrics()
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _decision(self, _: Request) -> Response:
