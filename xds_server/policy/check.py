@@ -1,0 +1,201 @@
+"""What takes more than one key to judge: references, pairs, claims, and settings that contradict each other.
+
+Each rule notes its problems and returns nothing; it works on what could be read and stays silent about keys that were
+already complained about. Warnings are for what works and will surprise: they never stop a policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import combinations
+
+from xds_server.model import Endpoint
+from xds_server.policy.kinds import Reading, Tree, below
+from xds_server.policy.settings import Settings
+from xds_server.policy.types import ProbeKind, Protocol
+
+ENDPOINT_BYTES = 2_000
+"""What an endpoint costs an Envoy for each cluster it stands in (measured, docs/ARCHITECTURE.md)."""
+
+MUCH_MEMORY = 100_000_000
+"""A sidecar with more than this for endpoints alone gets a warning."""
+
+
+def check(tree: Tree, settings: Mapping[str, Settings], reading: Reading) -> None:
+    """Apply every rule. `settings` are the effective ones of each service."""
+    _latency(tree.get("regions", {}), reading)
+    _references(tree, reading)
+    _hosts(tree.get("services", {}), reading)
+    _endpoints(tree.get("services", {}), reading)
+    _consistent(tree, settings, reading)
+    _uses(tree, reading)
+    _warn_services(tree, settings, reading)
+    _warn_fleets(tree, reading)
+
+
+def service_hosts(name: str, service: Tree) -> tuple[tuple[str, str], ...]:
+    """Return the hosts of a service, each with the path it comes from: those given, or its name."""
+    hosts: tuple[tuple[str, str], ...] = service.get("hosts", ((name.lower(), below("services", name)),))
+    return hosts
+
+
+def latencies(regions: Tree) -> Iterator[tuple[str, str, float]]:
+    """Return each latency given, in the order of the text."""
+    for here, region in regions.items():
+        for there, latency in region.get("latency", {}).items():
+            yield here, there, latency
+
+
+def _latency(regions: Tree, reading: Reading) -> None:
+    known: dict[frozenset[str], float] = {}
+    for here, there, latency in latencies(regions):
+        pair = frozenset((here, there))
+        if known.setdefault(pair, latency) != latency:
+            path = below(_latency_path(here), there)
+            reading.wrong(path, f"{there} gives another latency to {here} ({known[pair]:g}ms); keep one of the two")
+    for here, there in combinations(regions, 2):
+        tried = {below(_latency_path(here), there), below(_latency_path(there), here)}
+        unreadable = {_latency_path(here), _latency_path(there)} & reading.bad
+        if frozenset((here, there)) not in known and not tried & reading.bad and not unreadable:
+            path = below("regions", here)
+            reading.wrong(path, f"no latency to {there}; add it: latency: {{{there}: 80ms}} with the real round trip")
+
+
+def _latency_path(region: str) -> str:
+    return below(below("regions", region), "latency")
+
+
+def _references(tree: Tree, reading: Reading) -> None:
+    if "regions" not in tree:
+        return
+    for here, there, _ in latencies(tree["regions"]):
+        _declared(there, below(_latency_path(here), there), tree["regions"], reading)
+    for name, service in tree.get("services", {}).items():
+        for key in ("demand", "deployments"):
+            path = below(below("services", name), key)
+            for region in service.get(key, {}):
+                _declared(region, below(path, region), tree["regions"], reading)
+
+
+def _declared(region: str, path: str, regions: Tree, reading: Reading) -> None:
+    if region not in regions and below("regions", region) not in reading.bad:
+        fix = reading.similar(region, regions) or "; declare it there, or remove it here"
+        reading.wrong(path, f"the region is not declared under regions{fix}")
+
+
+def _hosts(services: Tree, reading: Reading) -> None:
+    claimed: dict[str, str] = {}
+    for name, service in services.items():
+        if below(below("services", name), "hosts") in reading.bad:
+            continue
+        for host, path in service_hosts(name, service):
+            owner = claimed.setdefault(host, name)
+            if owner == name and path == _first_path(service, host, path):
+                continue
+            whose = "listed twice" if owner == name else f"already selects the service {owner}"
+            hint = "" if "hosts" in service else " (a service without hosts takes its name)"
+            reading.wrong(path, f"the host {host} is {whose}{hint}; a host belongs to one service, once")
+
+
+def _first_path(service: Tree, host: str, default: str) -> str:
+    return next((path for known, path in service.get("hosts", ()) if known == host), default)
+
+
+def _endpoints(services: Tree, reading: Reading) -> None:
+    for name, service in services.items():
+        seen: dict[Endpoint, str] = {}
+        for region, deployment in service.get("deployments", {}).items():
+            for endpoint, path in deployment.get("endpoints", ()):
+                if endpoint in seen:
+                    reading.wrong(path, f"{endpoint} is already an endpoint of {name} in {seen[endpoint]}; remove one")
+                else:
+                    seen[endpoint] = region
+
+
+Rule = tuple[str, str, Callable[[Settings], int | None], Callable[[Settings], int | None]]
+
+_AT_MOST: tuple[Rule, ...] = (
+    ("health.timeout", "health.interval", lambda s: s.health.timeout_ms, lambda s: s.health.interval_ms),
+    ("timeouts.per_try", "timeouts.request", lambda s: s.timeouts.per_try_ms, lambda s: s.timeouts.request_ms),
+    ("timeouts.connect", "timeouts.request", lambda s: s.timeouts.connect_ms, lambda s: s.timeouts.request_ms),
+)
+"""The first may be at most the second, whichever section either comes from."""
+
+_HTTP_ONLY = ("path", "host", "statuses")
+
+
+def _consistent(tree: Tree, settings: Mapping[str, Settings], reading: Reading) -> None:
+    sections = [("defaults", tree.get("defaults", {}), Settings().overlay(tree.get("defaults", {})))]
+    sections += [(below("services", n), s, settings[n]) for n, s in tree.get("services", {}).items()]
+    for path, section, effective in sections:
+        for rule in _AT_MOST:
+            _at_most(rule, path, section, effective, reading)
+        health = section.get("health", {})
+        for key in _HTTP_ONLY:
+            if health.get("type") is ProbeKind.TCP and key in health:
+                reading.wrong(f"{path}.health.{key}", "a probe of type tcp does not use it; remove it, or the type")
+
+
+def _at_most(rule: Rule, path: str, section: Tree, effective: Settings, reading: Reading) -> None:
+    small, large, get_small, get_large = rule
+    given = [key for key in (small, large) if _given(section, key)]
+    unread = {f"{place}.{key}" for place in (path, "defaults") for key in (small, large)} & reading.bad
+    least, most = get_small(effective), get_large(effective)
+    if given and not unread and least is not None and most is not None and least > most:
+        message = f"{small} ({least}ms) is longer than {large} ({most}ms); shorten the one or lengthen the other"
+        reading.wrong(f"{path}.{given[0]}", message)
+
+
+def _given(section: Tree, key: str) -> bool:
+    outer, inner = key.split(".")
+    return inner in section.get(outer, {})
+
+
+def _uses(tree: Tree, reading: Reading) -> None:
+    services = tree.get("services", {})
+    for fleet in tree.get("fleets", {}).values():
+        seen: set[str] = set()
+        for name, path in fleet.get("uses", ()):
+            if name in seen:
+                reading.wrong(path, f"the service {name} is listed twice; remove one")
+            seen.add(name)
+            if services and name not in services and below("services", name) not in reading.bad:
+                fix = reading.similar(name, services) or "; add it under services, or remove it here"
+                reading.wrong(path, f"there is no service {name}{fix}")
+
+
+def _warn_services(tree: Tree, settings: Mapping[str, Settings], reading: Reading) -> None:
+    regions = tree.get("regions", {})
+    for name, service in tree.get("services", {}).items():
+        path = below(below("services", name), "deployments")
+        deployments = service.get("deployments", {})
+        if len(deployments) == 1:
+            reading.warn(path, "only one deployment: when that region fails, no other can take over")
+        if deployments and all(regions.get(region, {}).get("drain") for region in deployments):
+            reading.warn(path, "every region it is deployed in has drain: true, so nobody is left to serve it")
+        health = settings[name].health
+        if settings[name].protocol is not Protocol.HTTP1 and health.kind is ProbeKind.HTTP and health.port is None:
+            message = f"probed by HTTP/1.1 on the port that speaks {settings[name].protocol}; set type: tcp, or a port"
+            reading.warn(below(below("services", name), "health"), message)
+
+
+def _warn_fleets(tree: Tree, reading: Reading) -> None:
+    """Each deployment is a cluster, and holds the endpoints of all the service's deployments (priorities 0 and 1)."""
+    services = tree.get("services", {})
+    cost = {name: _clusters_times_endpoints(service) * ENDPOINT_BYTES for name, service in services.items()}
+    fleets: Iterable[tuple[str, Tree]] = tree.get("fleets", {"": {}}).items()
+    for name, fleet in fleets:
+        used = [service for service, _ in fleet["uses"]] if "uses" in fleet else list(services)
+        total = sum(cost.get(service, 0) for service in used)
+        if total > MUCH_MEMORY:
+            path = below("fleets", name) if name else "services"
+            message = (
+                f"a sidecar of this fleet needs about {total // 1_000_000} MB for the endpoints of {len(used)} "
+                "services; list the ones it calls under fleets, uses:"
+            )
+            reading.warn(path, message)
+
+
+def _clusters_times_endpoints(service: Tree) -> int:
+    deployments = service.get("deployments", {}).values()
+    return len(deployments) * sum(len(deployment.get("endpoints", ())) for deployment in deployments)

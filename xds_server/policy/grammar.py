@@ -1,0 +1,211 @@
+"""The grammar of a policy: every key, its kind, its default and its meaning, in one table.
+
+parse.py reads by it, schema.py turns it into a JSON Schema, reference.py into the tables of docs/policy.md. Defaults
+are written here as in a policy, for people; the values themselves are those of types.py and settings.py, and a test
+holds the two together. Bounds are where a setting stops making sense (a probe every 10 ms is an attack), not where it
+stops being wise.
+"""
+
+from __future__ import annotations
+
+from xds_server.policy.kinds import Key, ListOf, MapOf, Section
+from xds_server.policy.scalars import (
+    choice,
+    count,
+    duration,
+    endpoint,
+    flag,
+    header_host,
+    host,
+    http_path,
+    listen,
+    name,
+    percent,
+    rate,
+    status,
+    version,
+)
+from xds_server.policy.types import ProbeKind, Protocol
+
+MAX_REGIONS = 64
+"""Latency is stated for pairs, and a decision costs the cube of this; the largest clouds have about 40 regions."""
+
+HEALTH = Section(
+    (
+        Key(
+            "type",
+            choice(ProbeKind),
+            "How an endpoint is probed: by an HTTP/1.1 GET, or by opening a TCP connection.",
+            default="http",
+            attribute="kind",
+        ),
+        Key("path", http_path(), "Path that is asked for.", default="/healthz"),
+        Key("host", header_host(), "`Host` header of the probe. Without it, the endpoint's own."),
+        Key("port", count(1, 65_535), "Port that is probed. Without it, the endpoint's own."),
+        Key("statuses", ListOf(status(), "[200, 204]"), "HTTP statuses that mean healthy.", default=[200]),
+        Key(
+            "interval",
+            duration("100ms", "1h"),
+            "Time between two probes of one endpoint.",
+            default="1s",
+            attribute="interval_ms",
+        ),
+        Key(
+            "timeout",
+            duration("10ms", "1m"),
+            "A probe without an answer by then has failed. At most `interval`.",
+            default="500ms",
+            attribute="timeout_ms",
+        ),
+        Key("unhealthy_after", count(1, 100), "Failed probes in a row before an endpoint counts as down.", default=2),
+        Key("healthy_after", count(1, 100), "Good probes in a row before it counts as up again.", default=3),
+    )
+)
+
+TIMEOUTS = Section(
+    (
+        Key(
+            "request",
+            duration("10ms", "24h"),
+            "The whole request, retries included. Long streams need a long one.",
+            default="15s",
+            attribute="request_ms",
+        ),
+        Key(
+            "per_try",
+            duration("1ms", "24h"),
+            "One try of a request that may be tried again; plain writes have none. At most `request`. "
+            "Without it, computed from the round trip.",
+            attribute="per_try_ms",
+        ),
+        Key(
+            "connect",
+            duration("1ms", "1m"),
+            "Opening a connection to an endpoint. At most `request`. Without it, computed from the round trip.",
+            attribute="connect_ms",
+        ),
+        Key(
+            "idle",
+            duration("1s", "24h"),
+            "An unused connection to an endpoint is closed after this. Keep it below the endpoint's own keep-alive: "
+            "a write that meets a connection just being closed may be lost.",
+            default="30s",
+            attribute="idle_ms",
+        ),
+    )
+)
+
+RETRIES = Section(
+    (
+        Key("attempts", count(0, 10), "Retries after the first try; 0 turns them off.", default=3),
+        Key(
+            "budget",
+            percent(0, 100),
+            "Retries under way at once, as a share of the requests under way.",
+            default="20%",
+        ),
+        Key(
+            "min_concurrency",
+            count(1, 100_000),
+            "Retries that are allowed at once whatever the budget says. Without it, computed.",
+        ),
+    )
+)
+
+SETTINGS = (
+    Key("protocol", choice(Protocol), "What the endpoints speak.", default="http1"),
+    Key("health", HEALTH, "How endpoints are probed, and when a verdict changes."),
+    Key("timeouts", TIMEOUTS, "How long things may take."),
+    Key("retries", RETRIES, "What may be tried again, and how often."),
+    Key("reserve", percent(0, 90), "Share of the capacity that planned routing keeps free.", default="20%"),
+    Key(
+        "ramp_up",
+        duration("0s", "24h"),
+        "A recovered region gets its share back over this time.",
+        default="60s",
+        attribute="ramp_up_ms",
+    ),
+    Key(
+        "min_change",
+        percent(0, 50),
+        "A smaller change of a weight is not sent, unless a region is leaving.",
+        default="1%",
+    ),
+)
+"""What `defaults` and every service can set."""
+
+REGION = Section(
+    (
+        Key(
+            "latency",
+            MapOf("region", duration("0ms", "10s", whole=False)),
+            "Round trip to other regions, until it is measured. Each pair once, under either of the two. "
+            "A region's own is `1ms` unless it names itself.",
+        ),
+        Key("drain", flag(), "Moves all traffic off the region.", default=False),
+    )
+)
+
+FLEET = Section(
+    (
+        Key("listen", listen(), "Where a sidecar takes requests.", default="127.0.0.1:10000"),
+        Key("uses", ListOf(name(), "[checkout]"), "The services its sidecars get. Without it, all."),
+    )
+)
+
+DEPLOYMENT = Section(
+    (
+        Key(
+            "endpoints",
+            ListOf(endpoint(), '["10.0.1.10:8080"]'),
+            "Addresses or host names, with ports. A name may stand for several addresses.",
+            required=True,
+        ),
+        Key("capacity", rate(zero=False), "What all its endpoints together serve.", required=True),
+    ),
+    form="a mapping with endpoints and capacity",
+)
+
+SERVICE = Section(
+    (
+        Key(
+            "hosts",
+            ListOf(host(), "[checkout.example.com]"),
+            "Values of `Host` (`:authority`) that select the service, on any port. Without it, the service's name.",
+        ),
+        *SETTINGS,
+        Key(
+            "demand",
+            MapOf("region", rate(zero=True)),
+            "Requests that come from each region, until they are measured. Without it, every region counts the same.",
+        ),
+        Key(
+            "deployments",
+            MapOf("region", DEPLOYMENT, least=1, most=MAX_REGIONS),
+            "Where the service runs.",
+            required=True,
+        ),
+    ),
+    form="a mapping with deployments",
+)
+
+POLICY = Section(
+    (
+        Key("version", version(), "Version of this format.", required=True),
+        Key(
+            "regions",
+            MapOf("region", REGION, least=1, most=MAX_REGIONS),
+            "Every region that sends or serves traffic.",
+            required=True,
+        ),
+        Key("defaults", Section(SETTINGS), "Settings of every service that does not say otherwise, key by key."),
+        Key(
+            "fleets",
+            MapOf("fleet", FLEET, least=1),
+            "Groups of Envoys, by their `node.cluster`. One called `default` takes every Envoy that no other does. "
+            "Without this key, there is only that one.",
+        ),
+        Key("services", MapOf("service", SERVICE, least=1), "What is routed to.", required=True),
+    ),
+    form="a mapping with version, regions and services",
+)
