@@ -10,7 +10,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import click
 
@@ -27,7 +27,7 @@ class HostPort(NamedTuple):
     port: int
 
 
-class HostPortType(click.ParamType):
+class HostPortType(click.ParamType[HostPort]):
     """`HOST:PORT`, with brackets around an IPv6 address."""
 
     name = "HOST:PORT"
@@ -115,7 +115,13 @@ def main() -> None:
     help="One line an event, as key=value or as JSON.",
 )
 def serve(
-    *, policy: Path, xds: HostPort, admin: HostPort, state_dir: Path | None, log_level: str, log_format: str
+    *,
+    policy: Path,
+    xds: HostPort,
+    admin: HostPort,
+    state_dir: Path | None,
+    log_level: str,
+    log_format: Literal["text", "json"],
 ) -> None:
     """Serve ADS to Envoys from POLICY, and follow the file when it changes.
 
@@ -138,7 +144,8 @@ def validate(policies: tuple[Path, ...]) -> None:
 
     Warnings are printed too, and do not fail. Exits 0 if there are no errors, else 1.
     """
-    from xds_server.policy.parse import PolicyError, parse  # noqa: PLC0415
+    from xds_server.policy.errors import PolicyError  # noqa: PLC0415
+    from xds_server.policy.parse import parse  # noqa: PLC0415
 
     failed = False
     for path in policies:

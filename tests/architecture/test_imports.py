@@ -30,6 +30,7 @@ BELOW_THE_LINE = {
     "store": {"model", "policy", "decision", "controller"},
     "control_loop": {"model", "policy", "controller"},
     "demo": {"model", "policy"},
+    "break_glass": {"model", "policy", "controller", "snapshot", "store"},
     "app": {"*"},
     "cli": {"*"},
     "__init__": set(),
@@ -37,7 +38,7 @@ BELOW_THE_LINE = {
 }
 
 PURE_STDLIB = {
-    "__future__", "abc", "bisect", "collections", "dataclasses", "difflib", "enum", "functools", "hashlib", "heapq",
+    "__future__", "abc", "bisect", "collections", "dataclasses", "decimal", "difflib", "enum", "functools", "hashlib", "heapq",
     "ipaddress", "itertools", "json", "math", "operator", "re", "struct", "types", "typing",
 }  # fmt: skip
 PURE_THIRD_PARTY = {

@@ -80,7 +80,8 @@ class World:
         if verb == "policy":
             self._step(Inputs(policy=parse("\n".join(body), "policy.yaml").policy))
         elif verb == "probes":
-            self.answers |= dict(arg.split("=") for arg in args)
+            said = dict(arg.split("=") for arg in args)
+            self.answers = said if "*" in said else self.answers | said
         elif verb == "run":
             self._run(float(args[0].removesuffix("s")))
         elif verb == "restart":
@@ -137,7 +138,7 @@ def _service(s: ServiceDecision) -> Iterator[str]:
     for plan in s.n_minus_1:
         loads = ", ".join(f"{r} {load:,.0f}" for r, load in zip(s.regions, plan.load_rps, strict=True) if load)
         fits = "fits" if plan.overload <= 1 else f"overload {plan.overload:.3g}"
-        yield f"  N-1 without {plan.without}: {loads} req/s; {fits}; +{plan.added_latency_ms:.1f} ms"
+        yield f"  N-1 without {plan.without}: {loads} req/s; {fits}; {plan.added_latency_ms:+.1f} ms"
 
 
 def _row(regions: tuple[str, ...], row: tuple[int, ...]) -> str:

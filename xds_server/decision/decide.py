@@ -91,19 +91,22 @@ def decide_service(
     in_force = _flows(base.demand, prior.weights) if prior else None
     planned, optimum = _place(base, verdicts, full, in_force)
     rows = tuple(apportion(f, TOTAL_WEIGHT, prior.weights[v] if prior else None) for v, f in enumerate(optimum))
-    kept = _kept(base, verdicts, prior, rows) if prior and not forced else (False,) * len(rows)
+    kept = _kept(base, verdicts, prior, rows) if prior and not forced else ("",) * len(rows)
     weights = tuple(prior.weights[v] if prior and kept[v] else row for v, row in enumerate(rows))
     return _assemble(base, verdicts, prior, weights, kept, planned=planned, full=full)
 
 
-def _kept(base: Frame, verdicts: tuple[Verdict | None, ...], prior: Prior, rows: Table) -> tuple[bool, ...]:
-    """Return which rows stay as they are: all without evidence, none when a verdict moved, else the small changes."""
+def _kept(base: Frame, verdicts: tuple[Verdict | None, ...], prior: Prior, rows: Table) -> tuple[str, ...]:
+    """Return why each row stays as it is, or an empty string: the new one goes out."""
     if _blind(verdicts, prior.weights):
-        return (True,) * len(rows)
+        return ("held, there is no fresh evidence",) * len(rows)
     if _verdicts_moved(prior.verdicts, verdicts):
-        return (False,) * len(rows)
+        return ("",) * len(rows)
     limit = base.service.min_change * TOTAL_WEIGHT
-    return tuple(_small(row, before, limit) for row, before in zip(rows, prior.weights, strict=True))
+    return tuple(
+        "kept, the change is below min_change" if row != before and _small(row, before, limit) else ""
+        for row, before in zip(rows, prior.weights, strict=True)
+    )
 
 
 def _blind(verdicts: tuple[Verdict | None, ...], weights: Table) -> bool:
@@ -138,7 +141,7 @@ def _assemble(
     verdicts: tuple[Verdict | None, ...],
     prior: Prior | None,
     weights: Table,
-    kept: tuple[bool, ...],
+    kept: tuple[str, ...],
     *,
     planned: tuple[int, ...],
     full: tuple[int, ...],

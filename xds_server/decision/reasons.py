@@ -28,8 +28,8 @@ class Facts:
     overload: float
 
 
-def explain(facts: Facts, weights: Table, kept: tuple[bool, ...]) -> tuple[tuple[str, ...], ...]:
-    """Return `reasons[v][r]` for `weights[v][r]`; `kept[v]` says that a row stayed because the change was too small."""
+def explain(facts: Facts, weights: Table, kept: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Return `reasons[v][r]` for `weights[v][r]`; `kept[v]` says why a row stayed as it was."""
     short = tuple(_status(facts, r) for r in range(len(facts.regions)))
     return tuple(_row(facts, row, view, short, kept[view]) for view, row in enumerate(weights))
 
@@ -49,8 +49,8 @@ def _status(facts: Facts, region: int) -> str:
     return f"full, {load:,.0f} of {planned:,.0f} req/s planned"
 
 
-def _row(facts: Facts, row: Row, view: int, short: tuple[str, ...], kept: bool) -> tuple[str, ...]:
-    suffix = "; kept, the change is below min_change" if kept else ""
+def _row(facts: Facts, row: Row, view: int, short: tuple[str, ...], kept: str) -> tuple[str, ...]:
+    suffix = f"; {kept}" if kept else ""
     if facts.overload > 1.0:
         suffix = f"; overload, every region at {facts.overload:.0%} of its capacity{suffix}"
     reasons = [f"0: {status}" if status else "0: nearer regions have room" for status in short]

@@ -111,8 +111,10 @@ def _fall(before: Belief | None, was: Health | None, evidence: Evidence, now: fl
             return replace(before, verdict=replace(before.verdict, up=0, total=evidence.total))
         reason = f"0 of {evidence.total} endpoints up ({evidence.detail or 'probes fail'})"
         return replace(before, verdict=Verdict(Health.DOWN, 0.0, reason, now, ramp=0.0, total=evidence.total))
-    recent = before is not None and before.falls > 0 and now - before.fell_at < FORGET_AFTER_S
-    falls = 1 + (before.falls if before is not None and recent else 0)
+    if before is None:  # found down: it did not fall from anything
+        falls = 0
+    else:
+        falls = 1 + (before.falls if before.falls and now - before.fell_at < FORGET_AFTER_S else 0)
     hold = hold_down_s(falls)
     again = f"; fall {falls} in {FORGET_AFTER_S / 60:.0f} min, held down {hold:.0f} s" if hold else ""
     reason = f"0 of {evidence.total} endpoints up ({evidence.detail or 'probes fail'}){again}"

@@ -147,5 +147,22 @@ class StateFile:
         self._report(f"{path} {what}; moved to {aside}, going on without it")
 
 
+def kept(directory: Path) -> tuple[dict[str, Any] | None, bytes | None]:
+    """Return the state and the policy text that are kept, each None if it is not there or not usable. Only reads.
+
+    Without the lock: a process may be using the directory, and each file is whole at any moment.
+    """
+    try:
+        envelope = json.loads((directory / STATE).read_bytes())
+        state = envelope["state"] if envelope["schema"] == SCHEMA else None
+    except (OSError, ValueError, KeyError, TypeError):
+        state = None
+    try:
+        text = (directory / POLICY).read_bytes()
+    except OSError:
+        text = None
+    return state if isinstance(state, dict) else None, text
+
+
 def _why(error: OSError) -> str:
     return (error.strerror or str(error)).lower()

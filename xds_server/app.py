@@ -1,0 +1,293 @@
+"""The process: builds the parts, joins them, and ends them in order. Decides nothing.
+
+    policy file ─► PolicyReader ─┐                        ┌► Publisher ─► XdsServer ─► Envoys
+    probes ─► Prober ────────────┼► ControlLoop ─► _Desk ─┼► prober, resolver: what to watch next
+    DNS ─► Resolver ─────────────┘                        ├► events: log, EventLog, metrics ─► AdminServer
+                                                          └► Keeper ─► state directory
+
+Start: policy and memory first, then the ports, so that what cannot work is said at once and in one line. Ready means
+that a decision is in force. Stop: Envoys are told to go elsewhere and keep what they have; the memory is saved last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from xds_server.control_loop import ControlLoop
+from xds_server.controller import Controller, Memory, Outcome
+from xds_server.model import Decision, Event, Observation, Resolution, ViewKey
+from xds_server.operator.admin import AdminServer, CannotListenError
+from xds_server.operator.client_words import client_event
+from xds_server.operator.events import EventLog
+from xds_server.operator.logs import Style, log_event, set_up
+from xds_server.operator.metrics import Metrics
+from xds_server.operator.views import PolicyStatus
+from xds_server.policy.types import Policy
+from xds_server.protocol.events import Code, Identified
+from xds_server.signals.dns import Resolver
+from xds_server.signals.policy_file import PolicyText, read_policy
+from xds_server.signals.policy_reader import Accepted, PolicyReader, Reading, Rejected, judge
+from xds_server.signals.probes import Prober
+from xds_server.store.codec import CorruptError, from_json
+from xds_server.store.keeper import Keeper
+from xds_server.store.state_file import StateError, StateFile
+from xds_server.transport.clients import ClientEvent, ClientStatus, Refused
+from xds_server.transport.publisher import Publisher
+from xds_server.transport.server import BindError, XdsServer
+
+now = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `serve` was asked for. Addresses are (host, port); port 0 picks a free one."""
+
+    policy: Path
+    xds: tuple[str, int]
+    admin: tuple[str, int]
+    state_dir: Path | None
+    log_level: str
+    log_format: Style
+
+
+class StartError(Exception):
+    """The process cannot start; the message says why, for a person."""
+
+
+def run(options: Options) -> None:
+    """Serve until SIGINT or SIGTERM. Raises StartError."""
+    log = set_up(options.log_level, options.log_format, sys.stderr)
+    with contextlib.ExitStack() as stack:
+        try:
+            file = None
+            if options.state_dir is not None:
+                file = stack.enter_context(StateFile(options.state_dir, log.warning))
+            asyncio.run(_serve(options, file, log))
+        except (StateError, BindError, CannotListenError) as error:
+            raise StartError(str(error)) from error
+
+
+async def _serve(options: Options, file: StateFile | None, log: logging.Logger) -> None:
+    first = _first_policy(options.policy, file)
+    desk = _Desk(options, _memory(file), log)
+    desk.keep_in(file)
+    desk.read(first)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        xds_port = await desk.xds.start()
+        admin = await desk.admin.start()
+        await desk.run(stop, {"xds": _shown(options.xds[0], xds_port), "admin": str(admin)})
+    finally:
+        await desk.xds.stop()
+        await desk.admin.stop()
+
+
+def _first_policy(path: Path, file: StateFile | None) -> Accepted:
+    """Return the policy to start with: the file's, else the last good one that was kept (the reader will say why)."""
+    found = judge(read_policy(path))
+    if isinstance(found, Accepted):
+        return found
+    text = file.load_policy() if file is not None else None
+    kept = judge(PolicyText(str(path), text)) if text is not None else None
+    if isinstance(kept, Accepted):
+        return kept
+    raise StartError(
+        "the policy cannot be used, and there is no earlier one to go on with:\n" + "\n".join(found.errors)
+    )
+
+
+def _memory(file: StateFile | None) -> Memory | None:
+    state = file.load() if file is not None else None
+    if file is None or state is None:
+        return None
+    try:
+        return from_json(state, now())
+    except CorruptError as error:
+        file.refuse(str(error))
+        return None
+
+
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Part(Protocol):
+    """Something that runs until it is cancelled."""
+
+    async def run(self) -> None:
+        """Run."""
+
+
+class _Desk:
+    """Where everything crosses: hands what arrives to the loop, and what the loop decides to those who want it."""
+
+    def __init__(self, options: Options, memory: Memory | None, log: logging.Logger) -> None:
+        self._log = log
+        self._options = options
+        self._controller = Controller(memory)
+        self._loop = ControlLoop(self._controller, now, self._decided)
+        self._publisher = Publisher()
+        self._prober = Prober(self._observed, now)
+        self._resolver = Resolver(self._resolved, now)
+        self._reader = PolicyReader(options.policy, self.read)
+        self._keeper: Keeper | None = None
+        self._events = EventLog()
+        self._metrics = Metrics(self.decision, self.policy, self.clients, lambda: self._prober.void)
+        self._policy: Policy | None = None
+        self._status = PolicyStatus(str(options.policy))
+        self._ready = asyncio.Event()
+        self.xds = XdsServer(
+            _shown(*options.xds), assign=self._assign, publisher=self._publisher, on_event=self._client_said
+        )
+        self.admin = AdminServer(self, *options.admin)
+
+    def keep_in(self, file: StateFile | None) -> None:
+        """Keep the controller's memory in this file from now on."""
+        if file is not None:
+            self._keeper = Keeper(file, self._controller.memory, now, self._log.error)
+
+    async def run(self, stop: asyncio.Event, addresses: dict[str, str]) -> None:
+        """Run all parts until `stop`; say on standard output when ready."""
+        async with asyncio.TaskGroup() as group:
+            parts: list[_Part] = [self._loop, self._prober, self._resolver, self._reader]
+            parts += [self._keeper] if self._keeper is not None else []
+            tasks = [group.create_task(part.run(), name=type(part).__name__) for part in parts]
+            tasks.append(group.create_task(self._announce(addresses)))
+            await stop.wait()
+            self._tell(Event("server.stopping", now(), "stopping: Envoys keep what they have"))
+            for task in tasks:
+                task.cancel()
+
+    async def _announce(self, addresses: dict[str, str]) -> None:
+        await self._ready.wait()
+        words = f"serving xDS on {addresses['xds']}, admin on http://{addresses['admin']}/"
+        self._tell(Event("server.ready", now(), words))
+        print(json.dumps({"event": "ready", **addresses, "pid": os.getpid()}), flush=True)  # noqa: T201
+
+    # What arrives.
+
+    def read(self, reading: Reading) -> None:
+        """Take what the policy file says now."""
+        if isinstance(reading, Rejected):
+            self._reject(reading)
+            return
+        mended = bool(self._status.rejected)
+        self._status = PolicyStatus(str(self._options.policy), reading.policy.digest)
+        self._metrics.policy_read(accepted=True)
+        if self._policy is not None and self._policy.digest == reading.policy.digest:
+            if mended:
+                self._tell(Event("policy.restored", now(), "the policy file says again what is in force"))
+            return
+        for warning in reading.warnings:
+            self._tell(Event("policy.warning", now(), warning, "warning"))
+        self._policy = reading.policy
+        self._loop.put(reading.policy)
+        if self._keeper is not None:
+            self._keeper.changed(reading.text)
+
+    def _reject(self, rejected: Rejected) -> None:
+        digest = self._policy.digest if self._policy is not None else None
+        self._status = PolicyStatus(rejected.source, digest, rejected.errors)
+        self._metrics.policy_read(accepted=False)
+        more = f" (and {len(rejected.errors) - 1} more)" if len(rejected.errors) > 1 else ""
+        words = f"policy rejected, the last good one stays in force: {rejected.errors[0]}{more}"
+        self._tell(Event("policy.rejected", now(), words, "alarm", (("errors", str(len(rejected.errors))),)))
+
+    def _observed(self, seen: Observation) -> None:
+        self._metrics.probe(seen)
+        self._loop.put(seen)
+
+    def _resolved(self, resolution: Resolution) -> None:
+        self._loop.put(resolution)
+
+    def _assign(self, node: Identified) -> ViewKey:
+        """Return the view of a client. Raises Refused with what to put in its bootstrap."""
+        if self._policy is None:
+            raise Refused(Code.UNAVAILABLE, "no policy yet")
+        regions = ", ".join(self._policy.regions)
+        if node.region not in self._policy.regions:
+            what = (
+                f"node.locality.region {node.region!r} is not in the policy"
+                if node.region
+                else "no node.locality.region"
+            )
+            raise Refused(Code.FAILED_PRECONDITION, f"{what}; set it in the bootstrap to one of: {regions}")
+        fleet = self._policy.fleet_for(node.cluster)
+        if fleet is None:
+            known = ", ".join(self._policy.fleets)
+            what = f"node.cluster {node.cluster!r} is not a fleet of the policy"
+            raise Refused(Code.FAILED_PRECONDITION, f"{what}; set it in the bootstrap to one of: {known}")
+        return ViewKey(fleet.name, node.region)
+
+    def _client_said(self, said: ClientEvent) -> None:
+        self._metrics.client_event(said)
+        event = client_event(said, now())
+        if event is not None:
+            self._tell(event)
+
+    # What was decided.
+
+    def _decided(self, outcome: Outcome) -> None:
+        for event in outcome.events:
+            self._tell(event)
+        if outcome.targets is not None:
+            self._prober.set_targets(outcome.targets)
+            self._metrics.forget_except((target.service, target.region) for target in outcome.targets)
+        if outcome.names is not None:
+            self._resolver.set_names(outcome.names)
+            self.xds.reassign()
+        if outcome.decision is not None:
+            self._metrics.decided(self._loop.step_seconds)
+        self._publisher.withdraw(outcome.gone)
+        self._publisher.publish(outcome.snapshots)
+        if self._keeper is not None and (outcome.decision is not None or outcome.events):
+            self._keeper.changed()
+        if self._controller.decision is not None:
+            self._ready.set()
+
+    def _tell(self, event: Event) -> None:
+        self._events.add(event, time.time())
+        self._metrics.event(event)
+        log_event(self._log, event)
+
+    # What the admin side may see (operator.admin.Source).
+
+    def now(self) -> float:
+        """Return the clock of the values below."""
+        return now()
+
+    def waiting_for(self) -> str | None:
+        """Return why the process is not ready."""
+        return None if self._ready.is_set() else "waiting for the first evidence of every region"
+
+    def decision(self) -> Decision | None:
+        """Return the decision in force."""
+        return self._controller.decision
+
+    def policy(self) -> PolicyStatus:
+        """Return the policy's state."""
+        return self._status
+
+    def events(self) -> EventLog:
+        """Return the recent events."""
+        return self._events
+
+    def clients(self) -> tuple[ClientStatus, ...]:
+        """Return who is connected."""
+        return self.xds.clients()
+
+    async def metrics(self) -> bytes:
+        """Return the metrics."""
+        return await self._metrics.render()

@@ -1,0 +1,45 @@
+"""What clients say, as events for the operator: who came, who left, who was refused, who rejected what.
+
+Acknowledgements and subscriptions are counted (metrics) and shown (`/api/v1/fleet`), but they are not news.
+"""
+
+from __future__ import annotations
+
+from xds_server.model import Event, Severity
+from xds_server.operator.views import short_type
+from xds_server.protocol.events import Nacked
+from xds_server.transport.clients import ClientEvent, Closed, Connected, Moved
+
+
+def client_event(said: ClientEvent, now: float) -> Event | None:
+    """Return the event of something a client said or that happened to it; None if it is not news."""
+    what = said.what
+    if isinstance(what, Connected):
+        return _event("client.connected", "info", said, f"{_who(said)} connected", now)
+    if isinstance(what, Moved):
+        words = f"{_who(said)} now gets the view of {said.view and '/'.join(said.view)}"
+        return _event("client.moved", "info", said, words, now)
+    if isinstance(what, Nacked):
+        names = ", ".join(version.name for version in what.resources) or "nothing new"
+        words = f"{_who(said)} rejected {short_type(what.type_url)} ({names}): {what.error}"
+        return _event("client.nack", "alarm", said, words, now)
+    return _closed(said, what, now) if isinstance(what, Closed) else None
+
+
+def _closed(said: ClientEvent, what: Closed, now: float) -> Event:
+    if said.view is None and what.code:
+        return _event("client.refused", "warning", said, f"{_who(said)} refused: {what.message}", now)
+    if what.code:
+        return _event("client.closed", "info", said, f"{_who(said)} closed: {what.code}, {what.message}", now)
+    return _event("client.gone", "info", said, f"{_who(said)} disconnected", now)
+
+
+def _who(said: ClientEvent) -> str:
+    return f"Envoy {said.node.node_id or '(no id)'} at {said.peer}" if said.node else f"a client at {said.peer}"
+
+
+def _event(kind: str, severity: Severity, said: ClientEvent, message: str, now: float) -> Event:
+    fields = [("client", said.node.node_id if said.node else ""), ("peer", said.peer)]
+    if said.view is not None:
+        fields += [("fleet", said.view.fleet), ("region", said.view.region)]
+    return Event(kind, now, message, severity, tuple(fields))
