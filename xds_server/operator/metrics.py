@@ -23,6 +23,7 @@ from prometheus_client import (
     GCCollector,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -50,6 +51,7 @@ class Metrics:
         clients: Callable[[], Iterable[ClientStatus]] = tuple,
         void_probes: Callable[[], int] = lambda: 0,
     ) -> None:
+        disable_created_metrics()  # a second series for every counter, which nobody asked for
         self._registry = CollectorRegistry()
         self._latest = _Latest(decision, policy, clients, void_probes)
         self._counts = _Counts(self._registry)
