@@ -51,7 +51,7 @@ class Metrics:
         clients: Callable[[], Iterable[ClientStatus]] = tuple,
         void_probes: Callable[[], int] = lambda: 0,
     ) -> None:
-        disable_created_metrics()  # a second series for every counter, which nobody asked for
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, which nobody asked for
         self._registry = CollectorRegistry()
         self._latest = _Latest(decision, policy, clients, void_probes)
         self._counts = _Counts(self._registry)
