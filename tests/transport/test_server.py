@@ -251,11 +251,12 @@ def test_a_stream_that_says_nothing_is_ended() -> None:
 
 def test_too_many_streams_are_refused() -> None:
     async def talk() -> None:
-        async with house(max_streams=1) as home, home.client() as first, home.client() as second:
+        async with house(max_streams=1) as home, home.client() as first:
             home.publisher.publish({VIEW: world("C a=1")})
             await first.asks("C")
             await first.reads()
-            assert (await second.status())[0] == "RESOURCE_EXHAUSTED"
+            async with home.client() as second:
+                assert (await second.status())[0] == "RESOURCE_EXHAUSTED"
 
     run(talk)
 

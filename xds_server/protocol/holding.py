@@ -7,7 +7,7 @@ The version on the wire names the *whole* of what a client has of the type after
 carries only a part of it. So a version that comes back in the first request of a new stream ("ACK/NACK and resource
 type instance version") says exactly what the client has, to any replica and after any restart. Where a client has
 all of a snapshot's type, this is `Snapshot.versions`. A caller's own version goes on the wire unchanged instead; it
-says less, so less is believed of it (`Offering.labelled`).
+says less, so less is believed of it.
 
 Endpoints depend on the cluster they were delivered for: Envoy warms a changed cluster until an assignment arrives
 *after* it, even an unchanged one ("Resource warming", the note). `under` is the version of that cluster; an assignment
@@ -37,11 +37,14 @@ class Holding:
     label: str = ""
 
     @cached_property
+    def digest(self) -> str:
+        """Return the hash of all of it; for all of a snapshot's type it is the snapshot's version."""
+        return content_version(*(f"{name}\0{self._token(name)}".encode() for name in sorted(self.resources)))
+
+    @property
     def version(self) -> str:
         """Return the version for the wire."""
-        return self.label or content_version(
-            *(f"{name}\0{self._token(name)}".encode() for name in sorted(self.resources)),
-        )
+        return self.label or self.digest
 
     @cached_property
     def parents(self) -> Mapping[str, str]:
@@ -64,12 +67,6 @@ class Holding:
         mine = self.resources.get(resource.name)
         return mine is not None and mine.version == resource.version and self.under.get(resource.name, "") == under
 
-    def within(self, subscription: Subscription) -> Holding:
-        """Return what is left of it for a client with that subscription."""
-        if subscription.wildcard or subscription.names.issuperset(self.resources):
-            return self
-        return self.without(self.resources.keys() - subscription.names)
-
     def without(self, names: Set[str]) -> Holding:
         """Return the rest of it."""
         kept = {name: resource for name, resource in self.resources.items() if name not in names}
@@ -84,33 +81,29 @@ NOTHING = Holding()
 
 
 @dataclass(frozen=True, eq=False)
-class Offering:
-    """A snapshot, as an object that is compared by identity."""
+class Shelf:
+    """What a snapshot has of one type. `label` is the version a caller gave, if one did."""
 
-    snapshot: Snapshot
-
-    def of(self, type_url: str) -> Mapping[str, Resource]:
-        """Return the resources of a type, by name."""
-        return self.snapshot.resources.get(type_url, _NOTHING)
-
-    def label(self, type_url: str) -> str:
-        """Return the version a caller gave to a type; empty where it is the hash of the content."""
-        return self.labels.get(type_url, "")
+    type_url: str
+    resources: Mapping[str, Resource] = field(default_factory=lambda: _NOTHING)
+    label: str = ""
 
     @cached_property
-    def labels(self) -> Mapping[str, str]:
-        """Return the versions that callers gave, by type."""
-        versions = self.snapshot.versions
-        return {url: given for url, given in versions.items() if given != Holding(self.of(url)).version}
+    def whole(self) -> Holding:
+        """Return all of it as a client would hold it."""
+        return Holding(self.resources, label=self.label)
 
-    @cached_property
-    def clusters(self) -> Holding:
-        """Return the snapshot's clusters as a client would hold them."""
-        return Holding(self.of(TypeUrl.CLUSTER))
-
-    def wanted(self, type_url: str, subscription: Subscription) -> Mapping[str, Resource]:
+    def wanted(self, subscription: Subscription) -> Mapping[str, Resource]:
         """Return what the subscription selects; names that do not exist yet are simply not in it."""
-        everything = self.of(type_url)
+        everything = self.resources
         if subscription.wildcard or subscription.names.issuperset(everything):
             return everything
         return {name: everything[name] for name in sorted(subscription.names & everything.keys())}
+
+
+@dataclass(frozen=True, eq=False)
+class Offering:
+    """A snapshot as shelves. A type that did not change has the same shelf in the next snapshot."""
+
+    snapshot: Snapshot
+    shelves: Mapping[str, Shelf]

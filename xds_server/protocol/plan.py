@@ -24,36 +24,46 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from xds_server.protocol.events import Version
-from xds_server.protocol.holding import NOTHING, Holding, Offering
+from xds_server.protocol.holding import NOTHING, Holding, Shelf
 from xds_server.protocol.rules import rule
 from xds_server.protocol.subscription import Subscription
 from xds_server.snapshot.resource import Resource, TypeUrl
+
+
+class Around(NamedTuple):
+    """What one type depends on beside itself: the snapshot, and where the client is with other types.
+
+    `clusters` is what the client has of them: for assignments what it was last sent, for others what it has accepted;
+    None if it does not take them here, or by name, so that nothing is gated. `endpoints` likewise. `clusters_due` are
+    the snapshot's, if they could not be sent yet. `users` are the routes and listeners it has or may have.
+    """
+
+    shelf: Shelf
+    clusters: Holding | None = None
+    endpoints: Holding | None = None
+    clusters_due: Shelf | None = None
+    users: tuple[Holding, ...] = ()
 
 
 class Scene(NamedTuple):
     """All that a plan depends on. Hashable, so that clients in the same situation share one plan.
 
     `fresh` are names to answer with even if unchanged; `answer` asks for a response even if it says nothing new.
-    `sent_clusters` is what the client was last sent (for assignments), None if it takes no clusters here;
-    `clusters_due` tells that newer ones wait behind it. `placed_clusters` and `placed_endpoints` are what it has
-    accepted (for routes and listeners), None where nothing is gated on them. `users` are the routes and listeners it
-    has or may have (for clusters); `returning` tells that it came back with clusters and has not said yet what it has
-    of the other types.
+    `returning` tells that the client came back with clusters and has not said yet what it has of the other types.
     """
 
-    offering: Offering
-    type_url: str
+    around: Around
     subscription: Subscription
     held: Holding = NOTHING
     fresh: frozenset[str] = frozenset()
     answer: bool = False
-    refused: frozenset[Version] = frozenset()
-    sent_clusters: Holding | None = None
-    clusters_due: bool = False
-    placed_clusters: Holding | None = None
-    placed_endpoints: Holding | None = None
-    users: tuple[Holding, ...] = ()
     returning: bool = False
+    refused: frozenset[Version] = frozenset()
+
+    @property
+    def type_url(self) -> str:
+        """Return the type that the plan is for."""
+        return self.around.shelf.type_url
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +82,7 @@ class Plan:
 
 def plan(scene: Scene) -> Plan:
     """Decide what to send."""
-    wanted = scene.offering.wanted(scene.type_url, scene.subscription)
+    wanted = scene.around.shelf.wanted(scene.subscription)
     changed: list[Resource] = []
     waiting: set[str] = set()
     for resource in wanted.values():
@@ -85,9 +95,9 @@ def plan(scene: Scene) -> Plan:
     gone = scene.held.resources.keys() - wanted.keys()
     full = rule(scene.type_url).full_state
     kept = gone & _in_use(scene) if full and not scene.returning else gone
-    after = _after(scene, wanted, waiting, kept)
     asked = scene.answer or bool(scene.fresh) or (scene.returning and bool(gone))
     due = bool(changed) or (full and (asked or gone != kept))
+    after = _after(scene, wanted, waiting, kept) if due else scene.held
     return Plan(
         after=after,
         carried=tuple(after.resources.values()) if full else tuple(changed),
@@ -99,28 +109,28 @@ def plan(scene: Scene) -> Plan:
 
 def complete(scene: Scene) -> Holding:
     """Return what the client would hold if it had everything it asks for, gates apart: to compare with its claim."""
-    wanted = scene.offering.wanted(scene.type_url, scene.subscription)
+    wanted = scene.around.shelf.wanted(scene.subscription)
     return _holding(scene, wanted, {name: under(scene, name) for name in wanted})
 
 
 def under(scene: Scene, name: str) -> str:
     """Return the version of the cluster that an assignment sent now is delivered for; empty for other types."""
-    if scene.type_url != TypeUrl.ENDPOINT or scene.sent_clusters is None:
+    if scene.around.clusters is None or scene.type_url != TypeUrl.ENDPOINT:
         return ""
-    return scene.sent_clusters.parents.get(name, "")
+    return scene.around.clusters.parents.get(name, "")
 
 
 def _must_wait(scene: Scene, resource: Resource) -> bool:
     if scene.refused and Version(resource.name, resource.version) in scene.refused:
         return True
+    around = scene.around
     if scene.type_url == TypeUrl.ENDPOINT:
-        return scene.clusters_due and under(scene, resource.name) != scene.offering.clusters.parents.get(
-            resource.name, ""
-        )
-    if scene.type_url == TypeUrl.CLUSTER or scene.placed_clusters is None:
+        due = around.clusters_due
+        return due is not None and due.whole.parents.get(resource.name, "") != under(scene, resource.name)
+    if around.clusters is None:
         return False
     clusters = (need.name for need in resource.needs if need.type_url == TypeUrl.CLUSTER)
-    return not _in_place(clusters, scene.placed_clusters, scene.placed_endpoints)
+    return not _in_place(clusters, around.clusters, around.endpoints)
 
 
 def _in_place(names: Iterable[str], clusters: Holding, endpoints: Holding | None) -> bool:
@@ -138,7 +148,7 @@ def _in_place(names: Iterable[str], clusters: Holding, endpoints: Holding | None
 def _in_use(scene: Scene) -> frozenset[str]:
     if not scene.subscription.wildcard:
         return frozenset()
-    return frozenset().union(*(user.needed_clusters for user in scene.users))
+    return frozenset().union(*(user.needed_clusters for user in scene.around.users))
 
 
 def _after(
@@ -158,4 +168,4 @@ def _after(
 
 def _holding(scene: Scene, resources: Mapping[str, Resource], unders: Mapping[str, str]) -> Holding:
     told = {name: version for name, version in unders.items() if version}
-    return Holding(resources, told, scene.offering.label(scene.type_url))
+    return Holding(resources, told, scene.around.shelf.label)

@@ -9,10 +9,13 @@ count and by bytes, and the least recently used goes first.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Set
+from dataclasses import replace
 from typing import Generic, TypeVar
 
-from xds_server.protocol.holding import Holding, Offering
+from xds_server.protocol.holding import Holding, Offering, Shelf
 from xds_server.protocol.plan import Plan, Scene, complete, plan
+from xds_server.protocol.subscription import Subscription
 from xds_server.protocol.wire import encode_response
 from xds_server.snapshot.resource import Snapshot
 
@@ -68,10 +71,11 @@ class Sharing:
     def __init__(self, server: str = "") -> None:
         self._server = server
         self._offerings: Recent[int, Offering] = Recent(256)
+        self._shelves: Recent[tuple[str, str, str], Shelf] = Recent(PLANS)
         self._plans: Recent[Scene, Plan] = Recent(PLANS)
         self._bodies: Recent[tuple[str, Plan], bytes] = Recent(PLANS, BODY_BYTES)
         self._complete: Recent[Scene, Holding] = Recent(PLANS)
-        self._holdings: Recent[tuple[str, str], Holding] = Recent(HOLDINGS)
+        self._holdings: Recent[tuple[str, str, str], Holding] = Recent(HOLDINGS)
         self._names: Recent[frozenset[str], frozenset[str]] = Recent(NAME_SETS)
 
     def offering(self, snapshot: Snapshot) -> Offering:
@@ -79,7 +83,12 @@ class Sharing:
         known = self._offerings.get(id(snapshot))
         if known is not None and known.snapshot is snapshot:
             return known
-        return self._offerings.put(id(snapshot), Offering(snapshot))
+        shelves = {url: self._shelf(snapshot, url) for url in snapshot.resources}
+        return self._offerings.put(id(snapshot), Offering(snapshot, shelves))
+
+    def shelf(self, offering: Offering, type_url: str) -> Shelf:
+        """Return what there is of a type."""
+        return offering.shelves.get(type_url) or self._empty(type_url)
 
     def plan(self, scene: Scene) -> Plan:
         """Return what to send."""
@@ -87,9 +96,17 @@ class Sharing:
         if known is not None:
             return known
         made = plan(scene)
-        if not made.after.label:
-            self._holdings.put((scene.type_url, made.after.version), made.after)
-        return self._plans.put(scene, made)
+        return self._plans.put(scene, replace(made, after=self._canonical(scene.type_url, made.after)))
+
+    def within(self, type_url: str, holding: Holding, subscription: Subscription) -> Holding:
+        """Return what is left of a holding for a client with that subscription."""
+        if subscription.wildcard or subscription.names.issuperset(holding.resources):
+            return holding
+        return self.without(type_url, holding, holding.resources.keys() - subscription.names)
+
+    def without(self, type_url: str, holding: Holding, names: Set[str]) -> Holding:
+        """Return the rest of a holding."""
+        return self._canonical(type_url, holding.without(names)) if names & holding.resources.keys() else holding
 
     def body(self, type_url: str, planned: Plan) -> bytes:
         """Return the response of a plan, encoded, without a nonce."""
@@ -102,11 +119,29 @@ class Sharing:
 
     def claimed(self, scene: Scene, version: str) -> Holding | None:
         """Return what a client has that names this version as its own; None if that cannot be told."""
-        everything = self._complete.get(scene) or self._complete.put(scene, complete(scene))
+        everything = self._complete.get(scene)
+        if everything is None:
+            everything = self._complete.put(scene, self._canonical(scene.type_url, complete(scene)))
         if everything.version == version:
             return everything
-        return self._holdings.get((scene.type_url, version))
+        return self._holdings.get((scene.type_url, version, ""))
 
     def names(self, names: frozenset[str]) -> frozenset[str]:
         """Return an equal set that others may hold too."""
         return self._names.get(names) or self._names.put(names, names)
+
+    def _canonical(self, type_url: str, holding: Holding) -> Holding:
+        """Return the one object for clients that got to the same state by different ways."""
+        key = (type_url, holding.digest, holding.label)
+        return self._holdings.get(key) or self._holdings.put(key, holding)
+
+    def _shelf(self, snapshot: Snapshot, type_url: str) -> Shelf:
+        version = snapshot.versions[type_url]
+        label = version if type_url in snapshot.labelled else ""
+        made = Shelf(type_url, snapshot.resources[type_url], label)
+        key = (type_url, label, Holding(made.resources).digest if label else version)
+        return self._shelves.get(key) or self._shelves.put(key, made)
+
+    def _empty(self, type_url: str) -> Shelf:
+        key = (type_url, "", "")
+        return self._shelves.get(key) or self._shelves.put(key, Shelf(type_url))

@@ -28,13 +28,12 @@ Rules, with their sections of Envoy's `xds_protocol` page:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from xds_server.protocol.events import Code, Event, Identified, ProtocolError, Sent, StaleNonce, Subscribed
-from xds_server.protocol.holding import NOTHING, Holding, Offering
-from xds_server.protocol.plan import Scene
+from xds_server.protocol.holding import Holding, Offering
+from xds_server.protocol.plan import Around, Scene
 from xds_server.protocol.rules import rule
 from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.typestate import Flight, TypeState, TypeStatus
@@ -43,6 +42,8 @@ from xds_server.snapshot.resource import Snapshot, TypeUrl
 
 ENVOY = "envoy"
 """The `user_agent_name` of Envoy."""
+
+ENDPOINT_RANK = rule(TypeUrl.ENDPOINT).rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class SotwStream:
         self._limits = limits or Limits()
         self._types: dict[str, TypeState] = {}
         self._order: tuple[TypeState, ...] = ()
+        self._clusters: TypeState | None = None
+        self._endpoints: TypeState | None = None
         self._node: Identified | None = None
         self._responses = 0
         self._offered: Offering | None = None
@@ -131,67 +134,63 @@ class SotwStream:
 
     def _forget_assignments(self, had: Holding, has: Holding) -> None:
         """Let go of what a client dropped along with its clusters: if they come back it needs them again."""
-        endpoints = self._types.get(TypeUrl.ENDPOINT)
-        if endpoints is None or had is has:
+        if self._endpoints is None or had is has:
             return
         if gone := had.parents.keys() - has.parents.keys():
-            endpoints.held = endpoints.held.without(gone)
+            self._endpoints.forget(gone, self._sharing)
 
     def _begin(self, request: Request) -> TypeState:
         state = self._types[request.type_url] = TypeState(request.type_url, request.version)
+        if request.type_url == TypeUrl.CLUSTER:
+            self._clusters = state
+        elif request.type_url == TypeUrl.ENDPOINT:
+            self._endpoints = state
         self._order = tuple(sorted(self._types.values(), key=lambda s: (rule(s.type_url).rank, s.type_url)))
         return state
 
     def _respond(self, offering: Offering, state: TypeState) -> Response | None:
+        around = self._around(offering, state)
+        if state.calm == around:
+            return None
         if state.claim:
-            state.believe(self._claimed(self._scene(offering, state), state.claim))
-        state.refusals = state.refusals.still_in(offering.of(state.type_url))
-        planned = self._sharing.plan(self._scene(offering, state))
+            self._believe(state, around)
+        if state.refusals.suspects:
+            state.refusals = state.refusals.still_in(around.shelf.resources)
+        planned = self._sharing.plan(state.scene(around))
         state.waiting = planned.waiting
-        if not planned.due:
-            state.settle(offering, planned)
         if not planned.due or state.was_refused(planned):
+            state.settle(around, offering.snapshot, planned)
             return None
         self._responses += 1
         nonce = str(self._responses)
-        state.send(Flight(nonce, offering, planned))
+        state.send(Flight(nonce, around.shelf, planned))
         body = self._sharing.body(state.type_url, planned)
         return Response(Sent(state.type_url, planned.after.version, nonce, len(planned.carried), len(body)), body)
 
-    def _claimed(self, scene: Scene, version: str) -> Holding | None:
-        wildcard = scene.subscription.wildcard
-        by_name = self._node is not None and self._node.agent == ENVOY and not scene.offering.label(scene.type_url)
-        if not wildcard and (not by_name or rule(scene.type_url).full_state):
-            return None
-        return self._sharing.claimed(scene._replace(held=NOTHING, fresh=frozenset(), answer=False), version)
+    def _believe(self, state: TypeState, around: Around) -> None:
+        by_name = self._node is not None and self._node.agent == ENVOY and not around.shelf.label
+        trusted = state.subscription.wildcard or (by_name and not rule(state.type_url).full_state)
+        claimed = self._sharing.claimed(Scene(around, state.subscription), state.claim) if trusted else None
+        state.believe(claimed, self._sharing)
 
-    def _scene(self, offering: Offering, state: TypeState) -> Scene:
-        scene = Scene(
-            offering=offering,
-            type_url=state.type_url,
-            subscription=state.subscription,
-            held=state.held,
-            fresh=state.fresh,
-            answer=not state.spoken and rule(state.type_url).full_state,
-            refused=state.refusals.refused,
-        )
-        clusters = self._types.get(TypeUrl.CLUSTER)
+    def _around(self, offering: Offering, state: TypeState) -> Around:
+        shelf = self._sharing.shelf(offering, state.type_url)
         if state.type_url == TypeUrl.CLUSTER:
-            return scene._replace(users=tuple(self._users()), returning=state.returning)
+            return Around(shelf, users=self._users())
+        clusters = self._clusters
         if clusters is None:
-            return scene
+            return Around(shelf)
         if state.type_url == TypeUrl.ENDPOINT:
             flight = clusters.flight
-            due = flight is not None and flight.offering is not offering
-            return scene._replace(sent_clusters=flight.plan.after if flight else clusters.held, clusters_due=due)
+            if flight is None:
+                return Around(shelf, clusters.held)
+            newest = self._sharing.shelf(offering, TypeUrl.CLUSTER)
+            return Around(shelf, flight.plan.after, clusters_due=None if flight.shelf is newest else newest)
         if not clusters.subscription.wildcard:
-            return scene
-        endpoints = self._types.get(TypeUrl.ENDPOINT)
-        return scene._replace(placed_clusters=clusters.held, placed_endpoints=endpoints.held if endpoints else None)
+            return Around(shelf)
+        return Around(shelf, clusters.held, None if self._endpoints is None else self._endpoints.held)
 
-    def _users(self) -> Iterable[Holding]:
-        for state in self._order:
-            if state.type_url not in {TypeUrl.CLUSTER, TypeUrl.ENDPOINT}:
-                yield state.held
-                if state.flight is not None:
-                    yield state.flight.plan.after
+    def _users(self) -> tuple[Holding, ...]:
+        held = [state.held for state in self._order if rule(state.type_url).rank > ENDPOINT_RANK]
+        flying = [s.flight.plan.after for s in self._order if s.flight and rule(s.type_url).rank > ENDPOINT_RANK]
+        return (*held, *flying)

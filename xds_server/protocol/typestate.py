@@ -5,17 +5,21 @@ Plain moves from state to state; which move a request or a snapshot calls for is
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from xds_server.protocol.events import Acked, Nacked
-from xds_server.protocol.holding import NOTHING, Holding, Offering
-from xds_server.protocol.plan import Plan
+from xds_server.protocol.events import Acked, Nacked, Version
+from xds_server.protocol.holding import NOTHING, Holding, Shelf
+from xds_server.protocol.plan import Around, Plan, Scene
 from xds_server.protocol.refusals import NO_REFUSALS, Refusals
-from xds_server.protocol.rules import WILDCARD
+from xds_server.protocol.rules import WILDCARD, rule
 from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.subscription import Subscription
 from xds_server.protocol.wire import Request
+from xds_server.snapshot.resource import Snapshot
+
+_NONE_REFUSED: frozenset[Version] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Flight(NamedTuple):
     """A response without an answer yet."""
 
     nonce: str
-    offering: Offering
+    shelf: Shelf
     plan: Plan
 
 
@@ -43,13 +47,15 @@ class TypeState:
     """One type on one stream."""
 
     __slots__ = (
-        "acked", "claim", "flight", "fresh", "held", "nack", "nonce", "refusals", "returning", "sent", "spoken",
-        "subscription", "synced", "type_url", "waiting",
+        "acked", "calm", "claim", "flight", "fresh", "full_state", "held", "nack", "nonce", "refusals", "returning",
+        "sent", "spoken", "subscription", "synced", "type_url", "waiting",
     )  # fmt: skip
 
     def __init__(self, type_url: str, claim: str) -> None:
         self.type_url = type_url
+        self.full_state = rule(type_url).full_state
         self.claim = claim
+        self.calm: Around | None = None
         self.subscription = Subscription()
         self.held = NOTHING
         self.fresh: frozenset[str] = frozenset()
@@ -78,18 +84,20 @@ class TypeState:
         after = before.stated(self.type_url, names)
         if after == before:
             return False
+        self.calm = None
         self.subscription = after._replace(names=sharing.names(after.names))
         self.fresh = frozenset(name for name in self.fresh if after.covers(name)) | after.added_since(before)
-        self.held = self.held.within(after)
+        self.held = sharing.within(self.type_url, self.held, after)
         return True
 
     def answer(self, flight: Flight, error: str | None) -> Acked | Nacked:
         """Take in the client's answer to the response in flight."""
+        self.calm = None
         self.flight = None
         self.returning = False
         version = flight.plan.after.version
         if error is None:
-            self.held = flight.plan.after.within(self.subscription)
+            self.held = flight.plan.after
             self.acked = version
             self.refusals = self.refusals.acked(flight.plan.changed)
             return Acked(self.type_url, version, flight.nonce)
@@ -97,12 +105,12 @@ class TypeState:
         self.nack = Nacked(self.type_url, version, flight.nonce, error, flight.plan.changed)
         return self.nack
 
-    def believe(self, held: Holding | None) -> None:
+    def believe(self, held: Holding | None, sharing: Sharing) -> None:
         """Settle the claim of the first request: the client has this, or nothing that we know."""
         self.claim = ""
         if held is None:
             return
-        self.held = held.within(self.subscription)
+        self.held = sharing.within(self.type_url, held, self.subscription)
         self.acked = held.version
         self.spoken = True
         self.returning = True
@@ -114,17 +122,29 @@ class TypeState:
 
     def send(self, flight: Flight) -> None:
         """Note that a response is under way."""
+        self.calm = None
         self.flight = flight
         self.nonce = flight.nonce
         self.sent = flight.plan.after.version
         self.spoken = True
         self.fresh &= flight.plan.waiting
 
-    def settle(self, offering: Offering, planned: Plan) -> None:
+    def settle(self, around: Around, snapshot: Snapshot, planned: Plan) -> None:
         """Note that there is nothing to send: unless something waits, the client is in sync."""
-        if not planned.waiting:
-            self.synced = offering.snapshot.versions.get(self.type_url, planned.after.version)
-            self.held = planned.after
+        self.calm = around
+        if not planned.due and not planned.waiting:
+            self.synced = snapshot.versions.get(self.type_url, planned.after.version)
+
+    def forget(self, names: Set[str], sharing: Sharing) -> None:
+        """Note that the client has let go of these."""
+        self.calm = None
+        self.held = sharing.without(self.type_url, self.held, names)
+
+    def scene(self, around: Around) -> Scene:
+        """Return all that the next plan depends on."""
+        refused = self.refusals.refused if self.refusals is not NO_REFUSALS else _NONE_REFUSED
+        answer = not self.spoken and self.full_state
+        return Scene(around, self.subscription, self.held, self.fresh, answer, self.returning, refused)
 
     def status(self) -> TypeStatus:
         """Return the part that operators see."""

@@ -12,8 +12,7 @@ control_plane = 6 (`ControlPlane`: identifier = 1).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
@@ -24,8 +23,7 @@ from xds_server.snapshot.resource import Resource
 _LENGTH_DELIMITED = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A SotW `DiscoveryRequest`, without what is not used. `error` is None unless `error_detail` is set."""
 
     type_url: str

@@ -61,10 +61,12 @@ class Snapshot:
     """An immutable, consistent set of resources for one view. Make it with `Snapshot.of`.
 
     `resources[type_url][name]`, names sorted; `versions[type_url]` changes exactly when a resource of that type does.
+    `labelled` are the types whose version the caller gave: it is not a hash of the content, and says less.
     """
 
     resources: Mapping[str, Mapping[str, Resource]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    labelled: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, resources: Iterable[Resource], versions: Mapping[str, str] | None = None) -> Snapshot:
@@ -82,6 +84,7 @@ class Snapshot:
         return cls(
             resources=MappingProxyType({t: MappingProxyType(by_name) for t, by_name in grouped.items()}),
             versions=MappingProxyType({t: given.get(t) or _type_version(by_name) for t, by_name in grouped.items()}),
+            labelled=frozenset(t for t in grouped if given.get(t)),
         )
 
     def get(self, key: Key) -> Resource | None:

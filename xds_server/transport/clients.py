@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xds_server.model import ViewKey
 from xds_server.protocol.events import Code, Event, Identified
@@ -38,8 +39,7 @@ class Closed:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClientEvent:
+class ClientEvent(NamedTuple):
     """Something that one client said, or that happened to it.
 
     `view` and `node` are None for a stream that ended before it said who it is or was given a place.

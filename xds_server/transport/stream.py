@@ -84,7 +84,7 @@ class ClientStream:
 
     def wake(self) -> None:
         """Tell the stream that there may be something newer to send."""
-        busy = self._writing or (self._writer is not None and not self._writer.done())
+        busy = self._writing or self._writer is not None
         if not busy and self._view is not None and self._ending is None:
             self._writer = asyncio.get_running_loop().create_task(self._flush_from_outside())
 
@@ -152,7 +152,9 @@ class ClientStream:
         try:
             await self._flush()
         except (grpc.aio.InternalError, grpc.aio.UsageError):
-            return  # the client is gone; the reading task will find out too
+            pass  # the client is gone; the reading task will find out too
+        finally:
+            self._writer = None
 
     async def _flush(self) -> None:
         if self._writing:
