@@ -44,16 +44,16 @@ class HostPortType(click.ParamType[HostPort]):
 
 
 class Commands(click.Group):
-    """A group whose `demo` command is imported only when asked for: it needs what only the demo needs."""
+    """A group whose demo commands are imported only when asked for: they need what only the demo needs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the commands in the order a newcomer meets them."""
-        return ["serve", "validate", "schema", "bootstrap", "demo"]
+        return ["serve", "validate", "schema", "bootstrap", "demo", "demo-fault"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by name."""
-        if cmd_name == "demo":
-            command = importlib.import_module("xds_server.demo.command").demo
+        if cmd_name in {"demo", "demo-fault"}:
+            command = getattr(importlib.import_module("xds_server.demo.command"), cmd_name.replace("-", "_"))
             assert isinstance(command, click.Command)
             return command
         return super().get_command(ctx, cmd_name)

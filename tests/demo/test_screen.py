@@ -28,6 +28,7 @@ def picture(events: int = 40, refused: tuple[str, ...] = ()) -> Picture:
         done_rps=399.6,
         recent=Window(2000, 1, 83.2, 322.9),
         requests=1_234_567,
+        in_flight=3,
         failed=12,
         failed_by_kind={Kind.PLAIN_WRITE: 12},
         duplicated_writes=0,

@@ -52,15 +52,12 @@ def demo(  # noqa: PLR0917
     capacity: float | None,
     overloaded_header: bool,
 ) -> None:
-    r"""Run four mock regions, four real Envoys, the control plane and a load on this machine.
+    """Run four mock regions, four real Envoys, the control plane and a load on this machine.
 
     A fault is KIND[:ARG]:TARGET@SECONDS. Kinds: kill, blackhole, errors:SHARE, slow:MS, unhealthy, restore. Targets:
     us-east-1, eu-west-1, ap-southeast-1, sa-east-1, and controlplane (kill, blackhole, restore).
 
-    \b
-    Example:
-      xds-server demo --headless --duration 30 --rps 400 \
-          --fault kill:us-east-1@10 --fault restore:us-east-1@20 --report report.json
+    For example: xds-server demo --headless --rps 400 --fault kill:us-east-1@10 --report report.json
     """
     _need_extras()
     from xds_server.demo import runner  # noqa: PLC0415

@@ -51,6 +51,7 @@ class Picture:
     done_rps: float
     recent: Window | None
     requests: int
+    in_flight: int
     failed: int
     failed_by_kind: Mapping[str, int]
     duplicated_writes: int

@@ -46,6 +46,8 @@ def state(picture: Picture) -> str:
     latency = f"p50 {p50:.0f} ms p99 {p99:.0f} ms" if p50 is not None and p99 is not None else "no latency yet"
     regions = " ".join(f"{r.region}={r.health}" for r in picture.regions)
     failed = " ".join(f"{kind}={n}" for kind, n in picture.failed_by_kind.items() if n)
+    if picture.duration_s and picture.elapsed_s > picture.duration_s and picture.in_flight:
+        return f"{picture.elapsed_s:6.1f} s  all sent, waiting for {picture.in_flight} requests under way"
     return (
         f"{picture.elapsed_s:6.1f} s  {picture.done_rps:.0f} req/s  {latency}  {picture.requests:,} requests"
         f"  {picture.failed} failed{f' ({failed})' if failed else ''}  {regions}"

@@ -27,6 +27,7 @@ _STYLE = {
 }
 _SHORT = {region: region.partition("-")[0] for region in REGIONS}
 _FIXED_LINES = 21
+_REFUSALS = 2
 _WORDS = {Kind.READ: "reads", Kind.KEYED_WRITE: "keyed writes", Kind.PLAIN_WRITE: "plain writes"}
 _FAULT_KEYS = "k kill  b blackhole  e errors:0.4  s slow:300  u unhealthy"
 
@@ -58,7 +59,7 @@ class LiveUi:
 def draw(picture: Picture, height: int) -> RenderableType:
     """Return the whole screen; the events get the lines that are left."""
     reasons = _reasons(picture)
-    room = max(3, height - _FIXED_LINES - len(reasons))
+    room = max(3, height - _FIXED_LINES - len(reasons) - min(len(picture.refused), _REFUSALS))
     return Group(
         _headline(picture),
         _failures(picture),
@@ -138,15 +139,25 @@ def _reasons(picture: Picture) -> list[Text]:
         for r in picture.regions
         if r.health != "healthy"
     ]
-    lines += [_line(("  policy edit refused: ", "bold red"), problem) for problem in picture.refused[:3]]
+    lines += [_refusal(picture, problem) for problem in picture.refused[:_REFUSALS]]
     if picture.control_plane:
         lines.append(_line(("  control plane: ", "bold red"), picture.control_plane))
     return lines
 
 
+def _refusal(picture: Picture, problem: str) -> Text:
+    """Return why an edit was refused, on two lines if need be: the fix stands at its end."""
+    return Text.assemble(("  policy edit refused: ", "bold red"), _short(picture, problem), overflow="fold")
+
+
+def _short(picture: Picture, text: str) -> str:
+    """Leave out the run's directory, which stands at the foot of the screen."""
+    return text.replace(f"{picture.addresses.directory}/", "")
+
+
 def _events(picture: Picture, room: int) -> list[Text]:
     recent = picture.events[-room:]
-    lines = [_line((f"{e.clock} ", "dim"), (e.text, _STYLE.get(e.severity, ""))) for e in recent]
+    lines = [_line((f"{e.clock} ", "dim"), (_short(picture, e.text), _STYLE.get(e.severity, ""))) for e in recent]
     return lines or [_line(("nothing happened yet", "dim"))]
 
 

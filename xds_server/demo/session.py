@@ -246,6 +246,7 @@ class Session:
             done_rps=done_rps,
             recent=totals.ended(max(0.0, elapsed_s - _RECENT_S), elapsed_s),
             requests=totals.completed,
+            in_flight=totals.sum.in_flight,
             failed=totals.failed,
             failed_by_kind=totals.sum.failed_by_kind,
             duplicated_writes=self._ledger.duplicated_writes,
