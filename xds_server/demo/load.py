@@ -23,6 +23,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from xds_server.demo.histogram import merged, quantile
 from xds_server.demo.http1 import Asking, Response
 from xds_server.demo.mix import Due, Kind, Mix
 from xds_server.demo.tally import SLOT_S, Delta
@@ -41,10 +42,10 @@ class _Call:
 
 
 class Sidecar:
-    """One Envoy as the load sees it: a port and a pool of connections, the most recently used first."""
+    """One Envoy as the load sees it: an address and a pool of connections, the most recently used first."""
 
-    def __init__(self, port: int, host: str) -> None:
-        self._port = port
+    def __init__(self, at: tuple[str, int], host: str) -> None:
+        self._at = at
         self._host = host
         self._idle: list[Asking] = []
         self._open = 0
@@ -68,7 +69,7 @@ class Sidecar:
     async def _connect(self, call: _Call, done: Callable[[Response | None], None]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            _, connection = await loop.create_connection(lambda: Asking(self._closed), "127.0.0.1", self._port)
+            _, connection = await loop.create_connection(lambda: Asking(self._closed), *self._at)
         except OSError:
             self._open -= 1
             done(None)
@@ -172,17 +173,31 @@ class Load:
         return delta
 
 
-async def report(load: Load) -> None:
-    """Write a line twice a second, for ever."""
+async def report(load: Load, words: Callable[[Delta], str], every_s: float) -> None:
+    """Write a line every so often, for ever."""
     while True:
-        await asyncio.sleep(SLOT_S)
+        await asyncio.sleep(every_s)
         load.expire(_TIMEOUT_S)
-        write(load.take().to_json())
+        write(words(load.take()))
 
 
-def write(line: dict[str, object]) -> None:
-    """Write one JSON line to standard output."""
-    os.write(1, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+def as_json(delta: Delta) -> str:
+    """Return what happened as one JSON line, for the program that started this one."""
+    return json.dumps(delta.to_json(), separators=(",", ":"))
+
+
+def brief(delta: Delta) -> str:
+    """Return what happened in words, for the log of a container."""
+    latency = merged(cell.latency for cell in delta.cells.values())
+    times = f"p50 {quantile(latency, 0.5) or 0:.0f} ms, p99 {quantile(latency, 0.99) or 0:.0f} ms"
+    served = ", ".join(f"{region} {count}" for region, count in sorted(delta.served_by.items()))
+    failed = ", ".join(f"{count} {status}" for status, count in sorted(delta.failed_by_status.items())) or "0"
+    return f"{delta.completed_by_view.total()} requests, failed {failed}; {times}; served by {served or 'nobody'}"
+
+
+def write(line: str) -> None:
+    """Write one line to standard output."""
+    os.write(1, line.encode() + b"\n")
 
 
 async def run(arguments: argparse.Namespace) -> None:
@@ -191,19 +206,26 @@ async def run(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    sidecars = {view: Sidecar(int(port), arguments.host) for view, port in _pairs(arguments.sidecar)}
+    sidecars = {view: Sidecar(_address(text), arguments.host) for view, text in _pairs(arguments.sidecar)}
     share = {view: float(text) for view, text in _pairs(arguments.share)}
     load = Load(Mix(arguments.rps, share), sidecars)
-    write({"started_at": loop.time()})
-    reporting = loop.create_task(report(load))
+    words, every_s = (as_json, SLOT_S) if arguments.brief is None else (brief, arguments.brief)
+    if arguments.brief is None:
+        write(json.dumps({"started_at": loop.time()}))
+    reporting = loop.create_task(report(load, words, every_s))
     await load.send(arguments.duration or float("inf"), stop)
     await load.drain(arguments.drain)
     reporting.cancel()
-    write({**load.take().to_json(), "last": True})
+    write(words(load.take()) if arguments.brief else json.dumps({**load.take().to_json(), "last": True}))
 
 
 def _pairs(texts: list[str]) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in (text.partition("=") for text in texts)]
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host or "127.0.0.1", int(port)
 
 
 def arguments_of(argv: list[str]) -> argparse.Namespace:
@@ -213,8 +235,9 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--duration", type=float, help="seconds to send for (default: until SIGTERM)")
     parser.add_argument("--drain", type=float, default=20.0, help="seconds for what is in flight (default %(default)s)")
     parser.add_argument("--host", default="checkout.demo", help="the Host header (default %(default)s)")
-    parser.add_argument("--sidecar", action="append", required=True, metavar="VIEW=PORT")
+    parser.add_argument("--sidecar", action="append", required=True, metavar="VIEW=[HOST:]PORT")
     parser.add_argument("--share", action="append", required=True, metavar="VIEW=SHARE", help="of the requests")
+    parser.add_argument("--brief", type=float, metavar="SECONDS", help="write a line for people this often, not JSON")
     return parser.parse_args(argv)
 
 
