@@ -1,47 +1,46 @@
 """The owner of all decision state: `step(inputs, now)` → what changed. Pure; the control loop is its only caller.
 
-    policy ───────┐
-    observations ─┼─► addresses, health ─► services that changed ─► decide_service ─► Decision ─► Builder ─► snapshots
-    resolutions ──┘                                                               └► events
-
-A step decides again only for services whose inputs changed, and builds again only the snapshots that such a service is
-in; everything else is the same object as before, so "changed" is a comparison of versions.
+    policy ────────┐
+    observations ──┼─► addresses, health ─► track: decide, build ─► snapshots of the policy in force
+    resolutions ───┤                    └─► track of a policy on trial ─► snapshots for the cohort
+    clients ───────┘                                            └► events
 
 The first decision waits until something is known of every place, at most `START_GRACE_S`: a control plane that has just
 started must not send a fleet towards a region it would find dead half a second later. With a `Memory` of an earlier
 process it decides at once, and then nothing moves without fresh evidence.
+
+A policy that replaces another is tried on a cohort first (rollout/canary.py). Health moves weights and endpoints under
+both policies meanwhile; nothing waits for the trial but the new policy itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from xds_server.decision.addresses import AddressBook
-from xds_server.decision.decide import Frame, Prior, decide_service, frame
+from xds_server.decision.decide import Prior
 from xds_server.decision.health import HealthBook
 from xds_server.decision.verdicts import Belief, Place
 from xds_server.model import (
-    TOTAL_WEIGHT,
-    Address,
     Decision,
-    Endpoint,
     Event,
     Observation,
     Resolution,
-    ServiceDecision,
+    Severity,
     Table,
     Target,
-    Verdict,
     ViewKey,
 )
-from xds_server.policy.diff import changes
 from xds_server.policy.types import HealthCheck, Policy
-from xds_server.snapshot.build import Builder
-from xds_server.snapshot.resource import Snapshot
+from xds_server.rollout import canary
+from xds_server.rollout.news import ClientNews, Joined, Left, Refused, Settled, TrialSnapshots
+from xds_server.rollout.quarantine import Held, Quarantine
+from xds_server.rollout.track import Track
+from xds_server.rollout.words import edited, moves
+from xds_server.snapshot.resource import Key, Snapshot
 
 START_GRACE_S = 1.5
-MOST_CHANGES_TOLD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +54,34 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that came in since the last step, in the order it came. `policy` is a new one, already validated."""
+    """Everything that came in since the last step, in the order it came. `policy` is a new one, already validated.
+
+    `retry` is an operator's order to try again what was rejected.
+    """
 
     policy: Policy | None = None
     observations: tuple[Observation, ...] = ()
     resolutions: tuple[Resolution, ...] = ()
+    clients: tuple[ClientNews, ...] = ()
+    retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a step changed. None or empty: nothing. `wake_at` is when time alone may change something."""
+    """What a step changed. None or empty: nothing. `wake_at` is when time alone may change something.
+
+    `trial` is the trial under way after the step, whether or not it changed. `refused` is a policy that was rolled
+    back, with the reason; `promoted` one that is now in force.
+    """
 
     decision: Decision | None = None
     snapshots: Mapping[ViewKey, Snapshot] = field(default_factory=dict)
     gone: frozenset[ViewKey] = frozenset()
     targets: Mapping[Target, HealthCheck] | None = None
     names: frozenset[str] | None = None
+    trial: TrialSnapshots | None = None
+    promoted: Policy | None = None
+    refused: tuple[Policy, str] | None = None
     events: tuple[Event, ...] = ()
     wake_at: float | None = None
 
@@ -79,208 +90,269 @@ class Controller:
     """All decision state of one control plane. Not thread-safe: one caller, the control loop."""
 
     def __init__(self, memory: Memory | None = None) -> None:
-        self._health = HealthBook()
-        self._book = AddressBook()
-        self._addresses: dict[Endpoint, tuple[Address, ...]] = {}
-        self._builder = Builder()
-        self._policy: Policy | None = None
-        self._frames: dict[str, Frame] = {}
-        self._priors: dict[str, tuple[tuple[str, ...], Prior]] = {}
-        self._decisions: dict[str, ServiceDecision] = {}
-        self._decision: Decision | None = None
-        self._snapshots: dict[ViewKey, Snapshot] = {}
-        self._targets: dict[Target, HealthCheck] = {}
-        self._unhealthy: frozenset[Target] = frozenset()
-        self._decide_by = 0.0
+        self._memory = memory or Memory()
         self._restored = memory is not None
-        if memory is not None:
-            self._health.restore(memory.beliefs)
-            self._book = self._book.restored(memory.addresses)
-            self._priors = {name: (regions, Prior(table, ())) for name, (regions, table) in memory.weights.items()}
+        self._health = HealthBook()
+        self._health.restore(self._memory.beliefs)
+        self._book = AddressBook().restored(self._memory.addresses)
+        self._located_with: AddressBook | None = None
+        self._quarantine = Quarantine()
+        self._clients: dict[int, tuple[canary.Client, ViewKey]] = {}
+        self._track: Track | None = None
+        self._candidate: Track | None = None
+        self._trial: canary.Trial | None = None
+        self._unhealthy: frozenset[Target] = frozenset()
+        self._told = _Told()
+        self._decide_by = 0.0
 
     @property
     def policy(self) -> Policy | None:
         """Return the policy in force."""
-        return self._policy
+        return self._track.policy if self._track is not None else None
+
+    @property
+    def candidate(self) -> Policy | None:
+        """Return the policy on trial, if one is."""
+        return self._candidate.policy if self._candidate is not None else None
 
     @property
     def decision(self) -> Decision | None:
         """Return the decision in force; None before the first."""
-        return self._decision
+        return self._track.decision if self._track is not None else None
+
+    @property
+    def quarantined(self) -> tuple[Held, ...]:
+        """Return what is kept back from clients because one of them rejected it."""
+        return self._quarantine.entries()
 
     def memory(self) -> Memory:
         """Return what a later process needs to go on without moving a weight."""
-        return Memory(
-            beliefs=self._health.beliefs(),
-            weights={name: (d.regions, d.weights) for name, d in self._decisions.items()},
-            addresses=self._book.known(),
-        )
+        weights = self._track.weights() if self._track is not None else {}
+        return Memory(self._health.beliefs(), weights or self._memory.weights, self._book.known())
 
     def step(self, inputs: Inputs, now: float) -> Outcome:
         """Take what came in, and return what follows from it at `now` (seconds, monotonic)."""
-        events: list[Event] = []
-        renewed = self._take_policy(inputs.policy, now, events)
-        resolved = self._take_resolutions(inputs.resolutions)
-        if self._policy is None:
+        self._told = _Told()
+        stale = inputs.retry and self._quarantine.forget() > 0
+        if inputs.policy is not None:
+            self._take_policy(inputs.policy, now)
+        if self._track is None:
             return Outcome()
-        retargeted = (renewed or resolved) and self._retarget()
+        for resolution in inputs.resolutions:
+            self._book = self._book.learn(resolution)
+        stale |= self._hear(inputs.clients, now)
+        self._advance_trial(now)
+        stale |= self._relocate()
         for seen in inputs.observations:
             self._health.learn(seen)
-        moved, told = self._health.assess(now)
-        events.extend(told)
+        moved, events = self._health.assess(now)
+        self._told.events.extend(events)
         if self._waiting(now):
-            return Outcome(
-                targets=dict(self._targets) if retargeted else None,
-                names=self._names() if renewed else None,
-                events=tuple(events),
-                wake_at=self._decide_by,
-            )
-        decided = self._decide(frozenset(self._frames) if renewed else moved, now, events, forced=renewed)
-        snapshots, gone = self._build(stale=decided or renewed or retargeted or self._marks_moved())
-        return Outcome(
-            decision=self._decision if decided else None,
-            snapshots=snapshots,
-            gone=gone,
-            targets=dict(self._targets) if retargeted else None,
-            names=self._names() if renewed else None,
-            events=tuple(events),
-            wake_at=self._health.next_change(now),
-        )
+            return self._told.outcome(wake_at=self._decide_by)
+        stale |= self._marks_moved()
+        self._renew(moved, now, stale=stale)
+        return self._told.outcome(trial=self._renew_candidate(moved, stale=stale), wake_at=self._wake_at(now))
 
-    def _take_policy(self, policy: Policy | None, now: float, events: list[Event]) -> bool:
-        if policy is None:
-            return False
-        events.append(_accepted(self._policy, policy, now))
-        if self._policy is None:
+    # The policy in force, and the one on trial.
+
+    def _take_policy(self, policy: Policy, now: float) -> None:
+        self._told.names_due = True
+        if self._track is None:
+            self._track = Track(policy, {name: (r, Prior(t, ())) for name, (r, t) in self._memory.weights.items()})
             self._decide_by = now if self._restored else now + START_GRACE_S
-        same_map = self._policy is not None and self._policy.latency_ms == policy.latency_ms
-        self._policy = policy
-        kept = self._frames if same_map else {}
-        self._frames = {
-            name: old if (old := kept.get(name)) and old.service == service else frame(policy, service)
-            for name, service in policy.services.items()
-        }
-        self._decisions = {name: d for name, d in self._decisions.items() if name in policy.services}
-        return True
+            self._told.add("policy.accepted", now, f"policy {policy.digest} in force", digest=policy.digest)
+            self._told.configure_due = True
+            return
+        self._candidate = self._trial = None
+        if policy.digest == self._track.policy.digest:
+            self._told.add("policy.accepted", now, "back to the policy in force", digest=policy.digest)
+            return
+        self._candidate = Track(policy, {}, earlier=self._track)
+        self._decide_by = now + START_GRACE_S
 
-    def _take_resolutions(self, resolutions: tuple[Resolution, ...]) -> bool:
-        before = self._book
-        for resolution in resolutions:
-            self._book = self._book.learn(resolution)
-        return self._book != before
+    def _advance_trial(self, now: float) -> None:
+        """Begin the trial of a candidate once its names are looked up; end one that is overdue."""
+        if self._candidate is None:
+            return
+        if self._trial is not None:
+            self._settle(canary.overdue(self._trial, now), now)
+            return
+        self._candidate.locate(self._book)
+        if now < self._decide_by and not self._candidate.located(self._book):
+            return
+        rollout = self._candidate.policy.rollout
+        clients = {stream: client for stream, (client, _) in self._clients.items()}
+        share, timeout_s = rollout.canary, rollout.timeout_ms / 1000
+        result = canary.begin(self._candidate.policy.digest, clients, share, timeout_s, now)
+        self._settle(result, now)
+        if isinstance(result, canary.Trial):
+            words = f"policy {result.digest} on trial with {canary.names(result.members.values())}"
+            self._told.add("policy.trial", now, words, digest=result.digest, members=str(len(result.members)))
 
-    def _names(self) -> frozenset[str]:
-        return frozenset(endpoint.host for endpoint in self._addresses if not self._book.literal(endpoint))
+    def _settle(self, result: canary.Trial | canary.Ended, now: float) -> None:
+        """Take in what became of the trial."""
+        if isinstance(result, canary.Trial):
+            self._trial = result
+            return
+        candidate, self._candidate, self._trial = self._candidate, None, None
+        assert candidate is not None
+        assert self._track is not None
+        if result.promoted:
+            self._promote(self._track, candidate, result, now)
+            return
+        self._told.names_due = True
+        self._told.refused = (candidate.policy, result.reason)
+        words = f"policy {candidate.policy.digest} rolled back, the one before stays in force: {result.reason}"
+        self._told.add("policy.rejected", now, words, "alarm", digest=candidate.policy.digest)
 
-    def _retarget(self) -> bool:
-        """Work out again which addresses there are and what is to be watched; True if that changed."""
-        assert self._policy is not None
-        before = (self._addresses, self._targets)
-        self._addresses, self._targets, unresolvable = {}, {}, set()
-        for name, service in self._policy.services.items():
-            for region, deployment in service.deployments.items():
-                found = {endpoint: self._book.of(endpoint) for endpoint in deployment.endpoints}
-                self._addresses |= found
-                addresses = [address for several in found.values() for address in several]
-                self._targets |= {Target(name, region, address): service.health for address in addresses}
-                if not addresses and all(self._book.failed(endpoint) for endpoint in found):
-                    unresolvable.add(Place(name, region))
-        self._book = self._book.only(self._names())
-        self._health.configure(self._policy, self._targets, frozenset(unresolvable))
-        return before != (self._addresses, self._targets)
+    def _promote(self, before: Track, after: Track, result: canary.Ended, now: float) -> None:
+        self._track = after
+        self._told.promoted = after.policy
+        self._told.configure_due = self._told.names_due = True
+        digest = after.policy.digest
+        self._told.add(
+            "policy.accepted", now, f"policy {digest} in force: {edited(before.policy, after.policy)}", digest=digest
+        )
+        if result.silent:
+            words = f"policy {digest} is in force although {', '.join(result.silent)} did not answer in time"
+            self._told.add("policy.warning", now, words, "warning", digest=digest)
+        self._told.succeeds = before
+        after.decide(self._health.verdict, ())
+        self._told.decision = after.decision
+        self._told.events.extend(event for pair in after.since(before) for event in moves(*pair, now))
+
+    # What clients say.
+
+    def _hear(self, news: tuple[ClientNews, ...], now: float) -> bool:
+        """Take in what clients said; True if it changes what others may be sent."""
+        before = len(self._quarantine.entries())
+        for said in news:
+            if isinstance(said, Joined):
+                self._clients[said.stream] = (canary.Client(said.stream, said.node_id), said.view)
+            elif isinstance(said, Left):
+                self._clients.pop(said.stream, None)
+                others = {stream: client for stream, (client, _) in self._clients.items()}
+                if self._trial is not None:
+                    self._settle(canary.left(self._trial, said.stream, others), now)
+            elif isinstance(said, Settled):
+                if self._trial is not None:
+                    self._settle(canary.settled(self._trial, said.stream), now)
+            elif said.stream in self._clients:
+                self._refuse(said, now)
+        return len(self._quarantine.entries()) != before
+
+    def _refuse(self, said: Refused, now: float) -> None:
+        """Blame the trial if the rejected content is new in it; else keep back what one client proved bad."""
+        client, view = self._clients[said.stream]
+        assert self._track is not None
+        standing = self._track.snapshots.get(view)
+        new = [(k, v) for k, v in said.resources if standing is None or not _has(standing, k, v)]
+        if self._trial is not None and said.stream in self._trial.members and (new or not said.resources):
+            self._settle(canary.refused(self._trial, said.stream, said.error), now)
+            return
+        if len(said.resources) != 1:
+            return
+        (key, version), *_ = said.resources
+        held = Held(view, key, version, client.node_id, said.error)
+        if not new and self._quarantine.add(held, self._track.replaced(view, key)):
+            words = f"{key.name} is kept back from {'/'.join(view)}: {client.node_id} rejected it: {said.error}"
+            self._told.add("resource.quarantined", now, words, "alarm", name=key.name, client=client.node_id)
+
+    # What follows.
+
+    def _relocate(self) -> bool:
+        """Bring addresses and what is watched up to date; True if that changed for the policy in force."""
+        assert self._track is not None
+        if self._book is self._located_with and not (self._told.configure_due or self._told.names_due):
+            return False
+        self._located_with = self._book
+        located = self._track.locate(self._book)
+        unresolvable = self._track.unresolvable(self._book)
+        if located or self._told.configure_due or unresolvable != self._health.unresolvable:
+            self._health.configure(self._track.policy, self._track.targets, unresolvable)
+            self._told.targets = dict(self._track.targets)
+        if self._candidate is not None:
+            self._candidate.locate(self._book)
+        if self._told.names_due:
+            tracks = [self._track, *([self._candidate] if self._candidate is not None else [])]
+            self._told.names = frozenset(name for track in tracks for name in track.names(self._book))
+            self._book = self._located_with = self._book.only(self._told.names)
+        return located
 
     def _waiting(self, now: float) -> bool:
-        return self._decision is None and now < self._decide_by and bool(self._health.undecided())
-
-    def _decide(self, services: frozenset[str], now: float, events: list[Event], *, forced: bool) -> bool:
-        """Decide again for some services (all of them, the first time); True if any decision is another."""
-        assert self._policy is not None
-        first = self._decision is None
-        changed = first
-        for name in sorted(self._frames if first else services & self._frames.keys()):
-            base, before = self._frames[name], self._decisions.get(name)
-            verdicts = self._verdicts(base)
-            after = decide_service(base, verdicts, self._prior(base, verdicts), forced=forced and not first)
-            if after != before:
-                changed = True
-                self._decisions[name] = after
-                self._priors[name] = (
-                    base.regions,
-                    Prior(after.weights, verdicts, after.reflex),
-                )
-                events.extend(_moves(before, after, now))
-        if changed or len(self._decisions) != len(self._decision.services if self._decision else ()):
-            regions = tuple(sorted(self._policy.regions))
-            self._decision = Decision(regions, tuple(self._decisions[name] for name in sorted(self._decisions)))
-            return True
-        return False
-
-    def _verdicts(self, base: Frame) -> tuple[Verdict | None, ...]:
-        name = base.service.name
-        return tuple(
-            self._health.verdict(Place(name, region)) if region in base.service.deployments else None
-            for region in base.regions
-        )
-
-    def _prior(self, base: Frame, verdicts: tuple[Verdict | None, ...]) -> Prior | None:
-        regions, prior = self._priors.get(base.service.name, ((), None))
-        if prior is None or regions != base.regions:
-            return None
-        return prior if prior.verdicts else replace(prior, verdicts=verdicts)
+        assert self._track is not None
+        return self._track.decision is None and now < self._decide_by and bool(self._health.undecided())
 
     def _marks_moved(self) -> bool:
         before, self._unhealthy = self._unhealthy, self._health.unhealthy()
         return before != self._unhealthy
 
-    def _build(self, *, stale: bool) -> tuple[Mapping[ViewKey, Snapshot], frozenset[ViewKey]]:
-        """Build all snapshots again if anything in them may have moved; return those that did, and those gone."""
-        if not stale or self._policy is None or self._decision is None:
-            return {}, frozenset()
-        self._unhealthy = self._health.unhealthy()
-        views = [ViewKey(fleet, region) for fleet in self._policy.fleets for region in self._policy.regions]
-        built = self._builder.build_all(self._policy, self._decision, views, self._addresses, self._unhealthy)
-        changed = {
-            view: snapshot
-            for view, snapshot in built.items()
-            if view not in self._snapshots or self._snapshots[view].versions != snapshot.versions
-        }
-        gone = frozenset(self._snapshots.keys() - built.keys())
-        self._snapshots = dict(built)
-        return changed, gone
+    def _renew(self, moved: frozenset[str], now: float, *, stale: bool) -> None:
+        """Decide and build again under the policy in force, as far as anything changed."""
+        assert self._track is not None
+        first = self._track.decision is None
+        pairs = self._track.decide(self._health.verdict, moved)
+        if pairs or first:
+            self._told.decision = self._track.decision
+            self._told.events.extend(event for pair in pairs for event in moves(*pair, now))
+        if pairs or first or stale or self._told.succeeds is not None:
+            self._told.snapshots = self._track.build(self._unhealthy, self._quarantine)
+        if self._told.succeeds is not None:
+            self._told.snapshots = dict(self._track.snapshots)
+            self._told.gone = frozenset(self._told.succeeds.snapshots.keys() - self._track.snapshots.keys())
+
+    def _renew_candidate(self, moved: frozenset[str], *, stale: bool) -> TrialSnapshots | None:
+        """Decide and build again under the policy on trial."""
+        if self._candidate is None or self._trial is None:
+            return None
+        first = self._candidate.decision is None
+        if self._candidate.decide(self._health.verdict, moved) or first or stale:
+            self._candidate.build(self._unhealthy, self._quarantine)
+        return TrialSnapshots(frozenset(self._trial.members), self._candidate.snapshots)
+
+    def _wake_at(self, now: float) -> float | None:
+        times = [self._health.next_change(now), self._trial.deadline if self._trial is not None else None]
+        if self._candidate is not None and self._trial is None:
+            times.append(self._decide_by)
+        return min((t for t in times if t is not None), default=None)
 
 
-def _accepted(before: Policy | None, after: Policy, now: float) -> Event:
-    fields = (("digest", after.digest),)
-    if before is None:
-        return Event("policy.accepted", now, f"policy {after.digest} in force", "info", fields)
-    told = changes(before, after)
-    more = f" and {len(told) - MOST_CHANGES_TOLD} more" if len(told) > MOST_CHANGES_TOLD else ""
-    words = "; ".join(told[:MOST_CHANGES_TOLD]) + more if told else "no change of meaning"
-    return Event("policy.accepted", now, f"policy {after.digest} in force: {words}", "info", fields)
+class _Told:
+    """What a step has to tell, gathered while it runs."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.decision: Decision | None = None
+        self.snapshots: dict[ViewKey, Snapshot] = {}
+        self.gone: frozenset[ViewKey] = frozenset()
+        self.targets: dict[Target, HealthCheck] | None = None
+        self.names: frozenset[str] | None = None
+        self.promoted: Policy | None = None
+        self.refused: tuple[Policy, str] | None = None
+        self.succeeds: Track | None = None
+        self.names_due = False
+        self.configure_due = False
+
+    def add(self, kind: str, now: float, message: str, severity: Severity = "info", **fields: str) -> None:
+        """Add an event."""
+        self.events.append(Event(kind, now, message, severity, tuple(fields.items())))
+
+    def outcome(self, *, trial: TrialSnapshots | None = None, wake_at: float | None = None) -> Outcome:
+        """Return what was gathered."""
+        return Outcome(
+            decision=self.decision,
+            snapshots=self.snapshots,
+            gone=self.gone,
+            targets=self.targets,
+            names=self.names,
+            trial=trial,
+            promoted=self.promoted,
+            refused=self.refused,
+            events=tuple(self.events),
+            wake_at=wake_at,
+        )
 
 
-def _moves(before: ServiceDecision | None, after: ServiceDecision, now: float) -> list[Event]:
-    """Return one event if weights moved, in the words of the views concerned, and one if the service stops fitting."""
-    events = []
-    if before is not None and before.regions == after.regions and before.weights != after.weights:
-        rows = zip(after.regions, before.weights, after.weights, strict=True)
-        views = [f"{view}: {_shift(after.regions, old, new)}" for view, old, new in rows if old != new]
-        fields = (("service", after.service), ("views", str(len(views))))
-        events.append(Event("weights.changed", now, f"{after.service} from {'; from '.join(views)}", "info", fields))
-    was = before.overload if before is not None else 1.0
-    if after.overload > 1.0 and was <= 1.0:
-        short = f"{after.service}: demand exceeds capacity, every region at {after.overload:.0%}"
-        events.append(Event("capacity.short", now, short, "alarm", (("service", after.service),)))
-    elif after.overload <= 1.0 < was:
-        fits = f"{after.service}: demand fits again"
-        events.append(Event("capacity.fits", now, fits, "info", (("service", after.service),)))
-    return events
-
-
-def _shift(regions: tuple[str, ...], old: tuple[int, ...], new: tuple[int, ...]) -> str:
-    moved = zip(regions, old, new, strict=True)
-    return ", ".join(f"{r} {_percent(a)}→{_percent(b)}" for r, a, b in moved if a != b)
-
-
-def _percent(weight: int) -> str:
-    return f"{100 * weight / TOTAL_WEIGHT:.4g} %"
+def _has(snapshot: Snapshot, key: Key, version: str) -> bool:
+    resource = snapshot.get(key)
+    return resource is not None and resource.version == version

@@ -19,7 +19,8 @@ ABOVE_THE_LINE = {
     "decision": {"model", "policy"},
     "snapshot": {"model", "policy", "decision"},
     "protocol": {"snapshot"},
-    "controller": {"model", "policy", "decision", "snapshot"},
+    "rollout": {"model", "policy", "decision", "snapshot"},
+    "controller": {"model", "policy", "decision", "snapshot", "rollout"},
 }
 """Pure layers, and which of our layers each may import besides itself."""
 

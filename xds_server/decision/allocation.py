@@ -18,7 +18,8 @@ where it is unless moving gains more than `window` a unit. That is a convex cost
 all regions concerned are equally hot. The factor comes from a violated cut (views that together can reach only full
 regions), and from the next while there is one (Newton's method, exact after a few steps). Only the regions of that cut
 are scaled by it. Rejected: one factor for all, which heats regions that the excess cannot reach and helps nobody.
-Scaled capacities are rounded up to whole units, so a load may exceed the exact factor by less than one unit a region.
+Scaled capacities are rounded up to whole units: a load may exceed the exact factor by less than one unit a region, and
+where pairs are forbidden a cut that wants less than that goes unseen.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class HealthBook:
         self._endpoints: dict[Target, EndpointState] = {}
         self._beliefs: dict[Place, Belief] = {}
         self._touched: set[Place] = set()
-        self._unresolvable: frozenset[Place] = frozenset()
+        self.unresolvable: frozenset[Place] = frozenset()
         self._moving: set[Place] = set()
         self._swept_at = float("-inf")
 
@@ -91,7 +91,7 @@ class HealthBook:
         self._endpoints = {t: s for t, s in self._endpoints.items() if t in known}
         self._beliefs = {p: b for p, b in self._beliefs.items() if p in self._targets}
         self._moving &= self._beliefs.keys()
-        self._unresolvable = unresolvable
+        self.unresolvable = unresolvable
         self._touched = set(self._targets)
 
     def learn(self, seen: Observation) -> None:
@@ -196,7 +196,7 @@ class HealthBook:
         before = self._beliefs.get(place)
         if place.region in self._drained:
             return drained(before, now)
-        if place in self._unresolvable:
+        if place in self.unresolvable:
             return no_address(before, now)
         evidence = self._evidence(place)
         if evidence.decided == 0:

@@ -58,7 +58,6 @@ def reflex(capacity: Sequence[int], cost: Matrix, flows: Matrix, gone: int) -> R
     """Place what the views send to region `gone` on the others, beside the load they carry."""
     left = _without(capacity, gone)
     loads = [sum(column) for column in zip(*flows, strict=True)]
-    loads[gone] = 0
     movers = [v for v, row in enumerate(flows) if row[gone]]
     rows: dict[int, tuple[int, ...]] = {}
     ratio = FITS

@@ -111,9 +111,8 @@ def _fall(before: Belief | None, was: Health | None, evidence: Evidence, now: fl
             return replace(before, verdict=replace(before.verdict, up=0, total=evidence.total))
         reason = f"0 of {evidence.total} endpoints up ({evidence.detail or 'probes fail'})"
         return replace(before, verdict=Verdict(Health.DOWN, 0.0, reason, now, ramp=0.0, total=evidence.total))
-    if before is None:  # found down: it did not fall from anything
-        falls = 0
-    else:
+    falls = 0  # found down: it did not fall from anything
+    if before is not None:
         falls = 1 + (before.falls if before.falls and now - before.fell_at < FORGET_AFTER_S else 0)
     hold = hold_down_s(falls)
     again = f"; fall {falls} in {FORGET_AFTER_S / 60:.0f} min, held down {hold:.0f} s" if hold else ""

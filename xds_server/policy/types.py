@@ -110,6 +110,14 @@ class Fleet:
     uses: tuple[str, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How a new policy comes to the fleet: to `canary` (0..1) of the Envoys first, within `timeout_ms`."""
+
+    canary: float = 0.05
+    timeout_ms: int = 30_000
+
+
 DEFAULT_FLEET = "default"
 """The fleet of a policy without `fleets:`; it takes every Envoy, whatever its `node.cluster`."""
 
@@ -124,6 +132,7 @@ class Policy:
     fleets: Mapping[str, Fleet]
     digest: str
     """Hash of the text it came from: names the policy in logs, events and the admin API."""
+    rollout: Rollout = Rollout()
 
     def fleet_for(self, node_cluster: str) -> Fleet | None:
         """Return the fleet an Envoy with that `node.cluster` belongs to; None if the policy has no place for it."""

@@ -1,0 +1,143 @@
+"""Everything that follows from one policy: what to watch, decisions, snapshots.
+
+There is one track, and during a trial of a new policy a second one: the controller decides under both, from the same
+evidence. A track decides again only for services whose inputs changed, and builds again only what follows from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from xds_server.decision.addresses import AddressBook
+from xds_server.decision.decide import Frame, Prior, decide_service, frame
+from xds_server.decision.verdicts import Place
+from xds_server.model import Address, Decision, Endpoint, ServiceDecision, Target, Verdict, ViewKey
+from xds_server.policy.types import HealthCheck, Policy
+from xds_server.rollout.quarantine import Quarantine
+from xds_server.snapshot.build import Builder
+from xds_server.snapshot.resource import Key, Resource, Snapshot
+
+Priors = Mapping[str, tuple[tuple[str, ...], Prior]]
+"""By service: the regions its tables are over, and what is in force."""
+
+Moved = tuple[ServiceDecision | None, ServiceDecision]
+
+
+class Track:
+    """One policy and what follows from it. `earlier` is the track whose decisions are in force, if there is one."""
+
+    def __init__(self, policy: Policy, priors: Priors, earlier: Track | None = None) -> None:
+        self.policy = policy
+        self.decision: Decision | None = None
+        self.addresses: dict[Endpoint, tuple[Address, ...]] = {}
+        self.targets: dict[Target, HealthCheck] = {}
+        self.snapshots: dict[ViewKey, Snapshot] = {}
+        self._builder = Builder()
+        self.frames = _frames(policy, earlier)
+        self.priors: dict[str, tuple[tuple[str, ...], Prior]] = dict(earlier.priors if earlier else priors)
+        self._decisions: dict[str, ServiceDecision] = {}
+        self.replaced_by_key: dict[tuple[ViewKey, Key], Resource] = dict(earlier.replaced_by_key) if earlier else {}
+        self._forced = earlier is not None
+
+    def weights(self) -> Mapping[str, tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]]:
+        """Return the weights in force, by service, with the regions they are over."""
+        return {name: (decision.regions, decision.weights) for name, decision in self._decisions.items()}
+
+    def names(self, book: AddressBook) -> frozenset[str]:
+        """Return the host names that must be looked up."""
+        endpoints = (e for s in self.policy.services.values() for d in s.deployments.values() for e in d.endpoints)
+        return frozenset(endpoint.host for endpoint in endpoints if not book.literal(endpoint))
+
+    def locate(self, book: AddressBook) -> bool:
+        """Work out again which addresses there are and what is to be watched; True if that changed."""
+        before = (self.addresses, self.targets)
+        self.addresses, self.targets = {}, {}
+        for name, service in self.policy.services.items():
+            for region, deployment in service.deployments.items():
+                found = {endpoint: book.of(endpoint) for endpoint in deployment.endpoints}
+                self.addresses |= found
+                addresses = [address for several in found.values() for address in several]
+                self.targets |= {Target(name, region, address): service.health for address in addresses}
+        return before != (self.addresses, self.targets)
+
+    def located(self, book: AddressBook) -> bool:
+        """Return whether every name has been looked up, with or without success."""
+        return all(found or book.failed(endpoint) for endpoint, found in self.addresses.items())
+
+    def unresolvable(self, book: AddressBook) -> frozenset[Place]:
+        """Return the places none of whose names has ever been resolved, although all were looked up."""
+        return frozenset(
+            Place(name, region)
+            for name, service in self.policy.services.items()
+            for region, deployment in service.deployments.items()
+            if all(book.failed(endpoint) for endpoint in deployment.endpoints)
+        )
+
+    def replaced(self, view: ViewKey, key: Key) -> Resource | None:
+        """Return what a view had under this name before the content it has now; None if it is new."""
+        return self.replaced_by_key.get((view, key))
+
+    def since(self, earlier: Track) -> list[Moved]:
+        """Return what is decided otherwise than under another policy."""
+        before = earlier._decisions
+        return [(before.get(name), now) for name, now in sorted(self._decisions.items()) if before.get(name) != now]
+
+    def decide(self, verdict: Callable[[Place], Verdict], services: Iterable[str]) -> list[Moved]:
+        """Decide again for some services (all, the first time); return what was and what is, where it differs."""
+        first = self.decision is None
+        moved: list[Moved] = []
+        for name in sorted(self.frames if first else self.frames.keys() & set(services)):
+            base, before = self.frames[name], self._decisions.get(name)
+            verdicts = tuple(
+                verdict(Place(name, region)) if region in base.service.deployments else None for region in base.regions
+            )
+            after = decide_service(base, verdicts, self._prior(base, verdicts), forced=first and self._forced)
+            if after != before:
+                moved.append((before, after))
+                self._decisions[name] = after
+                self.priors[name] = (base.regions, Prior(after.weights, verdicts, after.reflex))
+        if moved or first:
+            regions = tuple(sorted(self.policy.regions))
+            self.decision = Decision(regions, tuple(self._decisions[name] for name in sorted(self._decisions)))
+        return moved
+
+    def build(self, unhealthy: frozenset[Target], quarantine: Quarantine) -> dict[ViewKey, Snapshot]:
+        """Build all snapshots again; return those that are other than before."""
+        assert self.decision is not None
+        views = [ViewKey(fleet, region) for fleet in self.policy.fleets for region in self.policy.regions]
+        built = self._builder.build_all(self.policy, self.decision, views, self.addresses, unhealthy)
+        if quarantine:
+            built = {view: quarantine.apply(view, snapshot) for view, snapshot in built.items()}
+        before, self.snapshots = self.snapshots, built
+        changed = {view: snapshot for view, snapshot in built.items() if not _same(before.get(view), snapshot)}
+        for view, snapshot in changed.items():
+            self._note_replaced(view, before.get(view), snapshot)
+        return changed
+
+    def _note_replaced(self, view: ViewKey, before: Snapshot | None, after: Snapshot) -> None:
+        for type_url, now in after.resources.items():
+            old = before.resources.get(type_url, {}) if before is not None else {}
+            for name, resource in now.items():
+                known = old.get(name)
+                if known is not None and known is not resource and known.version != resource.version:
+                    self.replaced_by_key[view, resource.key] = known
+
+    def _prior(self, base: Frame, verdicts: tuple[Verdict | None, ...]) -> Prior | None:
+        regions, prior = self.priors.get(base.service.name, ((), None))
+        if prior is None or regions != base.regions:
+            return None
+        return prior if prior.verdicts else replace(prior, verdicts=verdicts)
+
+
+def _frames(policy: Policy, earlier: Track | None) -> dict[str, Frame]:
+    """Return the frame of every service, the same object as before where nothing it rests on has changed."""
+    kept = earlier.frames if earlier and earlier.policy.latency_ms == policy.latency_ms else {}
+    return {
+        name: old if (old := kept.get(name)) and old.service == service else frame(policy, service)
+        for name, service in policy.services.items()
+    }
+
+
+def _same(before: Snapshot | None, after: Snapshot) -> bool:
+    return before is not None and before.versions == after.versions

@@ -1,0 +1,43 @@
+"""Changes in words: what moved between two decisions, what an edit of the policy changed."""
+
+from __future__ import annotations
+
+from xds_server.model import TOTAL_WEIGHT, Event, ServiceDecision
+from xds_server.policy.diff import changes
+from xds_server.policy.types import Policy
+
+MOST_CHANGES_TOLD = 8
+
+
+def edited(before: Policy, after: Policy) -> str:
+    """Return what an edit changed, in one line."""
+    told = changes(before, after)
+    more = f" and {len(told) - MOST_CHANGES_TOLD} more" if len(told) > MOST_CHANGES_TOLD else ""
+    return "; ".join(told[:MOST_CHANGES_TOLD]) + more if told else "no change of meaning"
+
+
+def moves(before: ServiceDecision | None, after: ServiceDecision, now: float) -> list[Event]:
+    """Return one event if weights moved, in the words of the views concerned, and one if the service stops fitting."""
+    events = []
+    if before is not None and before.regions == after.regions and before.weights != after.weights:
+        rows = zip(after.regions, before.weights, after.weights, strict=True)
+        views = [f"{view}: {_shift(after.regions, old, new)}" for view, old, new in rows if old != new]
+        fields = (("service", after.service), ("views", str(len(views))))
+        events.append(Event("weights.changed", now, f"{after.service} from {'; from '.join(views)}", "info", fields))
+    was = before.overload if before is not None else 1.0
+    if after.overload > 1.0 and was <= 1.0:
+        short = f"{after.service}: demand exceeds capacity, every region at {after.overload:.0%}"
+        events.append(Event("capacity.short", now, short, "alarm", (("service", after.service),)))
+    elif after.overload <= 1.0 < was:
+        fits = f"{after.service}: demand fits again"
+        events.append(Event("capacity.fits", now, fits, "info", (("service", after.service),)))
+    return events
+
+
+def _shift(regions: tuple[str, ...], old: tuple[int, ...], new: tuple[int, ...]) -> str:
+    moved = zip(regions, old, new, strict=True)
+    return ", ".join(f"{r} {_percent(a)}→{_percent(b)}" for r, a, b in moved if a != b)
+
+
+def _percent(weight: int) -> str:
+    return f"{100 * weight / TOTAL_WEIGHT:.4g} %"
