@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations
 
 from xds_server.model import Endpoint
-from xds_server.policy.kinds import Reading, Tree, below
+from xds_server.policy.kinds import Tree
+from xds_server.policy.reading import Reading, below
 from xds_server.policy.settings import Settings
 from xds_server.policy.types import ProbeKind, Protocol
 
@@ -92,9 +93,9 @@ def _hosts(services: Tree, reading: Reading) -> None:
             owner = claimed.setdefault(host, name)
             if owner == name and path == _first_path(service, host, path):
                 continue
-            whose = "listed twice" if owner == name else f"already selects the service {owner}"
+            taken = "is listed twice" if owner == name else f"already selects the service {owner}"
             hint = "" if "hosts" in service else " (a service without hosts takes its name)"
-            reading.wrong(path, f"the host {host} is {whose}{hint}; a host belongs to one service, once")
+            reading.wrong(path, f"the host {host} {taken}{hint}; a host belongs to one service, once")
 
 
 def _first_path(service: Tree, host: str, default: str) -> str:

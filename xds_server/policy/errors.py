@@ -8,6 +8,9 @@ from dataclasses import dataclass
 TOP = "policy"
 """The path of a problem that belongs to no key: bad YAML, an empty file."""
 
+MAX_PROBLEMS = 1_000
+"""Problems kept of one text; nobody reads more, and a text of 8 MiB could have a million."""
+
 LONGEST_QUOTE = 60
 
 

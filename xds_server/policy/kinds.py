@@ -11,82 +11,23 @@ needs more than one key to judge is in check.py.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from xds_server.policy import units
-from xds_server.policy.errors import Problem, quoted
 from xds_server.policy.nodes import ListNode, MapNode, Node, ScalarNode
+from xds_server.policy.reading import BAD, Reading, below
 
-MAX_PROBLEMS = 1_000
-"""Problems kept of one text; nobody reads more, and a text of 8 MiB could have a million."""
-
-MAX_SUGGESTIONS = 20
-"""Problems after which no similar name is looked for: it takes milliseconds among a thousand services."""
-
-BAD: Final = object()
-"""What `read` returns for a value that has been complained about."""
+MERGE_KEY = "merge keys are not supported; put what is shared into `defaults`, or give a whole value an alias"
 
 Tree = dict[str, Any]
 """A mapping as read: only the keys that were given and are good."""
 
-_PLAIN_STEP = re.compile(r"[A-Za-z0-9_-]+")
-_NAME = re.compile(units.NAME)
 _NOT_TEXT = re.compile(r"true|True|TRUE|false|False|FALSE|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 """Plain scalars that YAML 1.2's core schema, and so an editor, takes for something other than text."""
-
-
-@dataclass(slots=True)
-class Reading:
-    """What one pass over one text has found: problems, and where each path stands."""
-
-    source: str
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
-    where: dict[str, Node] = field(default_factory=dict)
-    bad: set[str] = field(default_factory=set)
-    more: int = 0
-
-    def wrong(self, path: str, message: str, node: Node | None = None) -> Any:
-        """Note a problem at a node, or else where the path stands. Returns BAD."""
-        line, column = self.position(path) if node is None else (node.line, node.column)
-        self.bad.add(path)
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(Problem(self.source, line, column, path, message))
-        else:
-            self.more += 1
-        return BAD
-
-    def warn(self, path: str, message: str) -> None:
-        """Note something that works but deserves a look."""
-        if len(self.warnings) < MAX_PROBLEMS:
-            self.warnings.append(Problem(self.source, *self.position(path), path, message))
-
-    def position(self, path: str) -> tuple[int, int]:
-        """Return where a path stands, or the nearest section around it."""
-        while path not in self.where and "." in path:
-            path = path.rpartition(".")[0]
-        node = self.where.get(path)
-        return (node.line, node.column) if node else (1, 1)
-
-    def similar(self, given: str, known: Iterable[str]) -> str:
-        """Return `; did you mean X?` if something known looks like what was given."""
-        if len(given) > 64 or len(self.problems) > MAX_SUGGESTIONS:
-            return ""
-        close = difflib.get_close_matches(given.lower(), list(known), 1)
-        return f"; did you mean {close[0]}?" if close else ""
-
-
-def below(path: str, name: str) -> str:
-    """Return the path of a key in a mapping. A name with a dot in it is quoted, so that no two paths look alike."""
-    step = name
-    if not _PLAIN_STEP.fullmatch(name):
-        step = f'"{name}"' if _NAME.fullmatch(name) else quoted(name)
-    return f"{path}.{step}" if path else step
 
 
 class Kind(Protocol):
@@ -121,15 +62,16 @@ class Scalar:
         if not isinstance(node, ScalarNode):
             return reading.wrong(path, f"{node.noun} stands here; write {self.form}", node)
         if node.is_null:
-            return reading.wrong(path, f"no value; write {self.form}, or leave the key out", node)
+            return reading.wrong(path, f"no value; write {self.form}", node)
+        try:
+            value = self.convert(node.text)
+        except units.TextError as error:
+            return reading.wrong(path, str(error), node)
         if self.style == "number" and not node.plain:
             return reading.wrong(path, f"{node.noun} is in quotes; write {self.form}, without quotes", node)
         if self.style == "text" and node.plain and _NOT_TEXT.fullmatch(node.text):
             return reading.wrong(path, f"{node.noun} is not text in YAML; put it in quotes", node)
-        try:
-            return self.convert(node.text)
-        except units.TextError as error:
-            return reading.wrong(path, str(error), node)
+        return value
 
     def schema(self) -> Tree:
         """Return the JSON Schema."""
@@ -174,18 +116,14 @@ class Section:
         for name, at, value in entries:
             key = self.by_name.get(name)
             if key is None:
-                reading.wrong(at, self._unknown(name, reading))
+                known = "; known here: " + ", ".join(self.by_name)
+                reading.wrong(at, f"unknown key{reading.similar(name, self.by_name) or known}")
             elif (result := key.kind.read(value, at, reading)) is not BAD:
                 tree[name] = result
         for name in self.required:
             if name not in tree and below(path, name) not in reading.bad:
                 reading.wrong(below(path, name), f"missing; write {self.by_name[name].kind.form}")
         return tree
-
-    def _unknown(self, name: str, reading: Reading) -> str:
-        if name == "<<":
-            return "merge keys are not supported; put what is shared into `defaults`, or give a whole value an alias"
-        return f"unknown key{reading.similar(name, self.by_name) or '; known here: ' + ', '.join(self.by_name)}"
 
     def schema(self) -> Tree:
         """Return the JSON Schema."""
@@ -225,11 +163,11 @@ class MapOf:
             return reading.wrong(path, few if len(entries) < self.least else many)
         tree: Tree = {}
         for name, at, value in entries:
+            result = self.item.read(value, at, reading)
             try:
                 units.name(name)
             except units.TextError as error:
-                reading.wrong(at, str(error))
-            result = self.item.read(value, at, reading)
+                result = reading.wrong(at, str(error))
             if result is not BAD:
                 tree[name] = result
         return tree
@@ -263,7 +201,7 @@ class ListOf:
             noun = "nothing" if isinstance(node, ScalarNode) and node.is_null else node.noun
             return reading.wrong(path, f"{noun} stands here; write {self.form}", node)
         if not node.items:
-            return reading.wrong(path, f"the list is empty; write {self.form}, or leave the key out", node)
+            return reading.wrong(path, f"the list is empty; write {self.form}", node)
         items = []
         for index, child in enumerate(node.items):
             at = f"{path}[{index}]"
@@ -290,6 +228,8 @@ def _entries(node: Node, path: str, reading: Reading, form: str) -> list[tuple[s
     for key, value in node.pairs():
         if not isinstance(key, ScalarNode):
             reading.wrong(path or "policy", f"{key.noun} stands here as a key; a key is plain text", key)
+        elif key.text == "<<" and key.plain:
+            reading.wrong(below(path, "<<"), MERGE_KEY, key)
         elif key.text in first:
             message = f"given twice; the first is on line {first[key.text]}, remove one"
             reading.wrong(below(path, key.text), message, key)

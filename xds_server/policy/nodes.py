@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias, Union
 import yaml
 from yaml import events
 
-from xds_server.policy.errors import TOP, PolicyError, Problem, quoted
+from xds_server.policy.errors import MAX_PROBLEMS, TOP, PolicyError, Problem, quoted
 
 MAX_BYTES = 8 * 1024 * 1024
 """A policy of 1,000 services in 8 regions takes 1 to 2 MB; eight is room, and still parses in seconds."""
@@ -177,7 +177,8 @@ class _Composer:
         self._children.append(node)
 
     def _tagged(self, event: events.Event, tag: str) -> None:
-        self.problems.append(self._problem(event, f"tags such as {quoted(tag)} are not supported; remove it"))
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(self._problem(event, f"tags such as {quoted(tag)} are not supported; remove it"))
 
     def _refuse(self, event: events.Event, message: str) -> PolicyError:
         return PolicyError([*self.problems, self._problem(event, message)])
@@ -227,11 +228,14 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, source: str) -> Problem:
     here = lines[line][column:] if line < len(lines) else ""
     if here.startswith("\t"):
         message = "a tab cannot indent YAML; use spaces"
+    elif "alias" in (error.context or ""):
+        message = "a value that starts with * is an alias in YAML; put the value in quotes"
     elif here.startswith(("%", "@", "`")):
         message = f"YAML does not allow a value to start with {here[0]}; put the value in quotes"
     else:
-        words = (error.problem or "not YAML", error.context)
-        message = ", ".join(" ".join(word.split()) for word in words if word) + "; check quotes, brackets, indentation"
+        start = error.context_mark
+        within = f", {error.context} that begins at {start.line + 1}:{start.column + 1}" if start else ""
+        message = f"{error.problem or 'not YAML'}{within}; check quotes, brackets and indentation"
     return Problem(source, line + 1, column + 1, TOP, message)
 
 

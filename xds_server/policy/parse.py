@@ -16,8 +16,9 @@ from typing import TypeVar
 from xds_server.policy.check import check, latencies, service_hosts
 from xds_server.policy.errors import TOP, PolicyError, Problem
 from xds_server.policy.grammar import FLEET, POLICY
-from xds_server.policy.kinds import BAD, Reading, Tree
+from xds_server.policy.kinds import Tree
 from xds_server.policy.nodes import Node, compose
+from xds_server.policy.reading import BAD, Reading
 from xds_server.policy.settings import Settings
 from xds_server.policy.types import DEFAULT_FLEET, Deployment, Fleet, Policy, Region, Service
 from xds_server.policy.units import listen

@@ -35,6 +35,7 @@ _RATE = re.compile(rf"(-?{NUMBER})([kM]?)( ?req/s)?")
 _WHOLE = re.compile(r"-?[0-9]{1,15}")
 _NAME = re.compile(NAME)
 _HOST = re.compile(HOST)
+_PORT = re.compile(r":[0-9]+$")
 _PATH = re.compile(PATH)
 _HEADER_HOST = re.compile(HEADER_HOST)
 _STATUS = re.compile(STATUS)
@@ -107,7 +108,7 @@ def name(text: str) -> str:
 
 def host_name(text: str) -> str:
     """Read a host that selects a service (`:authority`), as lower case; Envoy compares without regard to case."""
-    if ":" in text:
+    if _PORT.search(text):
         raise TextError(f"{quoted(text)} has a port; write the host alone, it matches with any port")
     if "*" in text:
         raise TextError(f"{quoted(text)} has a wildcard, which is not supported; name every host")
@@ -164,7 +165,7 @@ def statuses(text: str) -> range:
 
 def _split(text: str, examples: str) -> tuple[str, int]:
     match = _ADDRESS.fullmatch(text)
-    if match is None:
+    if match is None or match[2] == "":
         raise TextError(f"{quoted(text)} is not an address; write {examples}")
     port = int(match[3])
     if not 1 <= port <= 65_535:
