@@ -27,7 +27,7 @@ from xds_server.control_loop import ControlLoop
 from xds_server.controller import Controller, Memory, Outcome
 from xds_server.model import Decision, Event, Observation, Resolution, ViewKey
 from xds_server.operator.admin import AdminServer, CannotListenError
-from xds_server.operator.client_words import client_event
+from xds_server.operator.client_words import client_event, client_news
 from xds_server.operator.events import EventLog
 from xds_server.operator.logs import Style, log_event, set_up
 from xds_server.operator.metrics import Metrics
@@ -81,7 +81,7 @@ async def _serve(options: Options, file: StateFile | None, log: logging.Logger) 
     first = _first_policy(options.policy, file)
     desk = _Desk(options, _memory(file), log)
     desk.keep_in(file)
-    desk.read(first)
+    desk.begin(first)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -146,6 +146,7 @@ class _Desk:
         self._events = EventLog()
         self._metrics = Metrics(self.decision, self.policy, self.clients, lambda: self._prober.void)
         self._policy: Policy | None = None
+        self._offered: Accepted | None = None
         self._status = PolicyStatus(str(options.policy))
         self._ready = asyncio.Event()
         self.xds = XdsServer(
@@ -157,6 +158,11 @@ class _Desk:
         """Keep the controller's memory in this file from now on."""
         if file is not None:
             self._keeper = Keeper(file, self._controller.memory, now, self._log.error)
+
+    def begin(self, first: Accepted) -> None:
+        """Put the first policy in force, before anybody can connect."""
+        self.read(first)
+        self._loop.step()
 
     async def run(self, stop: asyncio.Event, addresses: dict[str, str]) -> None:
         """Run all parts until `stop`; say on standard output when ready."""
@@ -181,29 +187,34 @@ class _Desk:
     def read(self, reading: Reading) -> None:
         """Take what the policy file says now."""
         if isinstance(reading, Rejected):
-            self._reject(reading)
+            self._metrics.policy_read(accepted=False)
+            self._reject(reading.source, reading.errors)
             return
         mended = bool(self._status.rejected)
-        self._status = PolicyStatus(str(self._options.policy), reading.policy.digest)
+        self._status = PolicyStatus(str(self._options.policy), self._status.digest)
         self._metrics.policy_read(accepted=True)
-        if self._policy is not None and self._policy.digest == reading.policy.digest:
+        if self._offered is not None and self._offered.policy.digest == reading.policy.digest:
             if mended:
                 self._tell(Event("policy.restored", now(), "the policy file says again what is in force"))
             return
         for warning in reading.warnings:
             self._tell(Event("policy.warning", now(), warning, "warning"))
-        self._policy = reading.policy
+        self._offered = reading
         self._loop.put(reading.policy)
-        if self._keeper is not None:
-            self._keeper.changed(reading.text)
 
-    def _reject(self, rejected: Rejected) -> None:
-        digest = self._policy.digest if self._policy is not None else None
-        self._status = PolicyStatus(rejected.source, digest, rejected.errors)
-        self._metrics.policy_read(accepted=False)
-        more = f" (and {len(rejected.errors) - 1} more)" if len(rejected.errors) > 1 else ""
-        words = f"policy rejected, the last good one stays in force: {rejected.errors[0]}{more}"
-        self._tell(Event("policy.rejected", now(), words, "alarm", (("errors", str(len(rejected.errors))),)))
+    def _reject(self, source: str, errors: tuple[str, ...]) -> None:
+        self._status = PolicyStatus(source, self._status.digest, errors)
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        words = f"policy rejected, the last good one stays in force: {errors[0]}{more}"
+        self._tell(Event("policy.rejected", now(), words, "alarm", (("errors", str(len(errors))),)))
+
+    def _in_force(self, policy: Policy) -> None:
+        """Note that a policy is in force: all Envoys are assigned under it, and it is the one to keep."""
+        self._policy = policy
+        self._status = PolicyStatus(str(self._options.policy), policy.digest, self._status.rejected)
+        self.xds.reassign()
+        if self._keeper is not None and self._offered is not None and self._offered.policy.digest == policy.digest:
+            self._keeper.changed(self._offered.text)
 
     def _observed(self, seen: Observation) -> None:
         self._metrics.probe(seen)
@@ -233,6 +244,9 @@ class _Desk:
 
     def _client_said(self, said: ClientEvent) -> None:
         self._metrics.client_event(said)
+        news = client_news(said)
+        if news is not None:
+            self._loop.put(news)
         event = client_event(said, now())
         if event is not None:
             self._tell(event)
@@ -242,20 +256,32 @@ class _Desk:
     def _decided(self, outcome: Outcome) -> None:
         for event in outcome.events:
             self._tell(event)
+        if outcome.promoted is not None:
+            self._in_force(outcome.promoted)
+        if outcome.refused is not None:
+            policy, reason = outcome.refused
+            self._status = PolicyStatus(
+                self._status.source, self._status.digest, (f"policy {policy.digest}: {reason}",)
+            )
         if outcome.targets is not None:
             self._prober.set_targets(outcome.targets)
             self._metrics.forget_except((target.service, target.region) for target in outcome.targets)
         if outcome.names is not None:
             self._resolver.set_names(outcome.names)
-            self.xds.reassign()
         if outcome.decision is not None:
             self._metrics.decided(self._loop.step_seconds)
-        self._publisher.withdraw(outcome.gone)
-        self._publisher.publish(outcome.snapshots)
+        self._publish(outcome)
         if self._keeper is not None and (outcome.decision is not None or outcome.events):
             self._keeper.changed()
         if self._controller.decision is not None:
             self._ready.set()
+
+    def _publish(self, outcome: Outcome) -> None:
+        """Hand on what Envoys get; the end of a trial last, so that its cohort does not see the old policy again."""
+        self._publisher.withdraw(outcome.gone)
+        self._publisher.publish(outcome.snapshots)
+        trial = outcome.trial
+        self._publisher.trial(trial.snapshots if trial else {}, trial.members if trial else frozenset())
 
     def _tell(self, event: Event) -> None:
         self._events.add(event, time.time())

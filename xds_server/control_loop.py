@@ -15,12 +15,13 @@ from collections.abc import Callable
 from xds_server.controller import Controller, Inputs, Outcome
 from xds_server.model import Observation, Resolution
 from xds_server.policy.types import Policy
+from xds_server.rollout.news import ClientNews
 
 COALESCE_S = 0.02
 TICK_S = 1.0
 MOST_WAITING = 100_000
 
-Item = Policy | Observation | Resolution
+Item = Policy | Observation | Resolution | ClientNews
 
 
 class ControlLoop:
@@ -33,6 +34,8 @@ class ControlLoop:
         self._policy: Policy | None = None
         self._observations: deque[Observation] = deque(maxlen=MOST_WAITING)
         self._resolutions: list[Resolution] = []
+        self._clients: list[ClientNews] = []
+        self._retry = False
         self._arrived = asyncio.Event()
         self.step_seconds = 0.0
         """How long the last step took, in seconds."""
@@ -43,8 +46,15 @@ class ControlLoop:
             self._observations.append(item)
         elif isinstance(item, Resolution):
             self._resolutions.append(item)
-        else:
+        elif isinstance(item, Policy):
             self._policy = item
+        else:
+            self._clients.append(item)
+        self._arrived.set()
+
+    def retry(self) -> None:
+        """Have the next step try again what Envoys rejected."""
+        self._retry = True
         self._arrived.set()
 
     async def run(self) -> None:
@@ -56,8 +66,11 @@ class ControlLoop:
 
     def step(self) -> float | None:
         """Take what is in the inbox; return when time alone may next change something."""
-        inputs = Inputs(self._policy, tuple(self._observations), tuple(self._resolutions))
-        self._policy = None
+        inputs = Inputs(
+            self._policy, tuple(self._observations), tuple(self._resolutions), tuple(self._clients), self._retry
+        )
+        self._policy, self._retry = None, False
+        self._clients.clear()
         self._observations.clear()
         self._resolutions.clear()
         self._arrived.clear()

@@ -162,6 +162,7 @@ class Controller:
             self._decide_by = now if self._restored else now + START_GRACE_S
             self._told.add("policy.accepted", now, f"policy {policy.digest} in force", digest=policy.digest)
             self._told.configure_due = True
+            self._told.promoted = policy
             return
         self._candidate = self._trial = None
         if policy.digest == self._track.policy.digest:

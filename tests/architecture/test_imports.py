@@ -27,9 +27,9 @@ ABOVE_THE_LINE = {
 BELOW_THE_LINE = {
     "signals": {"model", "policy"},
     "transport": {"model", "snapshot", "protocol"},
-    "operator": {"model", "policy", "decision", "transport", "protocol"},
+    "operator": {"model", "policy", "decision", "snapshot", "rollout", "transport", "protocol"},
     "store": {"model", "policy", "decision", "controller"},
-    "control_loop": {"model", "policy", "controller"},
+    "control_loop": {"model", "policy", "controller", "rollout"},
     "demo": {"model", "policy"},
     "break_glass": {"model", "policy", "controller", "snapshot", "store"},
     "app": {"*"},

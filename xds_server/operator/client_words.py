@@ -8,7 +8,9 @@ from __future__ import annotations
 from xds_server.model import Event, Severity
 from xds_server.operator.views import short_type
 from xds_server.protocol.events import Nacked
-from xds_server.transport.clients import ClientEvent, Closed, Connected, Moved
+from xds_server.rollout import news
+from xds_server.snapshot.resource import Key
+from xds_server.transport.clients import ClientEvent, Closed, Connected, Moved, Settled
 
 
 def client_event(said: ClientEvent, now: float) -> Event | None:
@@ -24,6 +26,21 @@ def client_event(said: ClientEvent, now: float) -> Event | None:
         words = f"{_who(said)} rejected {short_type(what.type_url)} ({names}): {what.error}"
         return _event("client.nack", "alarm", said, words, now)
     return _closed(said, what, now) if isinstance(what, Closed) else None
+
+
+def client_news(said: ClientEvent) -> news.ClientNews | None:
+    """Return what the controller must know of what a client said; None if decisions do not depend on it."""
+    what = said.what
+    if isinstance(what, Connected | Moved) and said.view is not None and said.node is not None:
+        return news.Joined(said.stream, said.node.node_id, said.view)
+    if isinstance(what, Closed) and said.view is not None:
+        return news.Left(said.stream)
+    if isinstance(what, Settled):
+        return news.Settled(said.stream)
+    if isinstance(what, Nacked):
+        resources = tuple((Key(what.type_url, name), version) for name, version in what.resources)
+        return news.Refused(said.stream, resources, what.error)
+    return None
 
 
 def _closed(said: ClientEvent, what: Closed, now: float) -> Event:

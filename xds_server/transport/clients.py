@@ -32,6 +32,11 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """A client on trial has acknowledged everything that the snapshot on trial holds for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """A stream ended. `code` is empty if the client ended it; `message` says why we did."""
 
@@ -49,7 +54,7 @@ class ClientEvent(NamedTuple):
     peer: str
     node: Identified | None
     view: ViewKey | None
-    what: Event | Connected | Moved | Closed
+    what: Event | Connected | Moved | Settled | Closed
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """A broadcast with one slot per view: the latest snapshot, and nothing before it. Slow readers skip versions.
 
 There is no queue to grow. Readers are told that something changed and fetch the latest when they are ready to send.
+
+While a new policy is on trial, the streams of its cohort read from a second set of slots; the others notice nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ class Publisher:
     def __init__(self) -> None:
         self._latest: dict[ViewKey, Snapshot] = {}
         self._listeners: set[Callable[[frozenset[ViewKey]], None]] = set()
+        self._trial: Mapping[ViewKey, Snapshot] = {}
+        self._cohort: frozenset[int] = frozenset()
 
     def publish(self, snapshots: Mapping[ViewKey, Snapshot]) -> None:
         """Replace the snapshots of these views; the others keep theirs."""
@@ -29,8 +33,22 @@ class Publisher:
         for view in views:
             self._latest.pop(view, None)
 
-    def latest(self, view: ViewKey) -> Snapshot | None:
-        """Return the snapshot of a view, or None before the first."""
+    def trial(self, snapshots: Mapping[ViewKey, Snapshot], cohort: frozenset[int]) -> None:
+        """Have the streams of a cohort, by number, read these snapshots; with nobody in it the trial is over."""
+        if cohort == self._cohort and snapshots is self._trial:
+            return
+        changed = frozenset(snapshots) | frozenset(self._trial)
+        self._trial, self._cohort = (snapshots, cohort) if cohort else ({}, cohort)
+        self._tell(changed)
+
+    def on_trial(self, stream: int) -> bool:
+        """Return whether a stream belongs to the cohort of a trial."""
+        return stream in self._cohort
+
+    def latest(self, view: ViewKey, stream: int = 0) -> Snapshot | None:
+        """Return the snapshot of a view, or None before the first; for a stream of the cohort, the one on trial."""
+        if stream in self._cohort and view in self._trial:
+            return self._trial[view]
         return self._latest.get(view)
 
     def views(self) -> frozenset[ViewKey]:

@@ -21,7 +21,7 @@ from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.sotw import SotwStream
 from xds_server.protocol.wire import decode_request
 from xds_server.transport.bucket import Bucket
-from xds_server.transport.clients import ClientEvent, ClientStatus, Closed, Connected, Moved, Refused
+from xds_server.transport.clients import ClientEvent, ClientStatus, Closed, Connected, Moved, Refused, Settled
 from xds_server.transport.options import TransportOptions
 from xds_server.transport.publisher import Publisher
 
@@ -164,11 +164,12 @@ class ClientStream:
             while responses := self._due():
                 for response in responses:
                     await self._context.write(response)
+            self._tell_if_settled()
         finally:
             self._writing = False
 
     def _due(self) -> list[bytes]:
-        snapshot = None if self._view is None else self._surroundings.publisher.latest(self._view)
+        snapshot = None if self._view is None else self._surroundings.publisher.latest(self._view, self._number)
         if snapshot is None:
             return []
         responses = self._conversation.offer(snapshot)
@@ -176,5 +177,17 @@ class ClientStream:
             self._emit(response.sent)
         return [response.encode() for response in responses]
 
-    def _emit(self, what: Event | Connected | Moved | Closed) -> None:
+    def _tell_if_settled(self) -> None:
+        """Tell, of a stream on trial, that the client has acknowledged all of the snapshot it was given."""
+        publisher = self._surroundings.publisher
+        if self._view is None or not publisher.on_trial(self._number):
+            return
+        snapshot = publisher.latest(self._view, self._number)
+        if snapshot is not None and all(
+            status.synced == snapshot.versions.get(status.type_url, status.synced)
+            for status in self._conversation.status()
+        ):
+            self._emit(Settled())
+
+    def _emit(self, what: Event | Connected | Moved | Settled | Closed) -> None:
         self._surroundings.emit(ClientEvent(self._number, self._peer, self._node, self._view, what))
