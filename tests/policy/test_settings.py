@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from xds_server.policy.grammar import FLEET, HEALTH, REGION, RETRIES, SETTINGS, TIMEOUTS
+from xds_server.policy.grammar import FLEET, HEALTH, REGION, RETRIES, ROLLOUT, SETTINGS, TIMEOUTS
 from xds_server.policy.kinds import Key, Section, Tree
 from xds_server.policy.nodes import compose
 from xds_server.policy.parse import DEFAULT_LISTEN
 from xds_server.policy.reading import Reading
-from xds_server.policy.settings import Settings
-from xds_server.policy.types import HealthCheck, ProbeKind, Protocol, Region, Retries, Timeouts
+from xds_server.policy.settings import Settings, attributes
+from xds_server.policy.types import HealthCheck, ProbeKind, Protocol, Region, Retries, Rollout, Timeouts
 
 
 def written(keys: tuple[Key, ...]) -> str:
@@ -43,12 +43,13 @@ DIFFERENT = Settings(
 
 def test_written_defaults_are_the_values() -> None:
     assert DIFFERENT.overlay(read(Section(SETTINGS))) == Settings()
+    assert Rollout(**attributes(ROLLOUT.keys, read(ROLLOUT))) == Rollout()
     assert read(REGION) == {"drain": Region("r").drain}
     assert read(FLEET) == {"listen": DEFAULT_LISTEN}
 
 
 def test_every_field_of_the_settings_has_its_key() -> None:
-    for section, value in ((HEALTH, HealthCheck()), (TIMEOUTS, Timeouts()), (RETRIES, Retries())):
+    for section, value in ((HEALTH, HealthCheck()), (TIMEOUTS, Timeouts()), (RETRIES, Retries()), (ROLLOUT, Rollout())):
         assert {key.attribute or key.name for key in section.keys} == set(value.__slots__)
     assert {key.attribute or key.name for key in SETTINGS} == set(Settings.__slots__)
 

@@ -189,6 +189,24 @@ SERVICE = Section(
     form="a mapping with deployments",
 )
 
+ROLLOUT = Section(
+    (
+        Key(
+            "canary",
+            percent(0, 100),
+            "Share of the connected Envoys that try a new policy first, at least one. `100%` sends it to all at once.",
+            default="5%",
+        ),
+        Key(
+            "timeout",
+            duration("1s", "1h"),
+            "If none of them has accepted it by then, it is rolled back.",
+            default="30s",
+            attribute="timeout_ms",
+        ),
+    )
+)
+
 POLICY = Section(
     (
         Key("version", version(), "Version of this format.", required=True),
@@ -205,6 +223,7 @@ POLICY = Section(
             "Groups of Envoys, by their `node.cluster`. One called `default` takes every Envoy that no other does. "
             "Without this key, there is only that one.",
         ),
+        Key("rollout", ROLLOUT, "How a new policy comes to the Envoys."),
         Key("services", MapOf("service", SERVICE, least=1), "What is routed to.", required=True),
     ),
     form="a mapping with version, regions and services",

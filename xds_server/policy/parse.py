@@ -15,12 +15,12 @@ from typing import TypeVar
 
 from xds_server.policy.check import check, latencies, service_hosts
 from xds_server.policy.errors import TOP, PolicyError, Problem
-from xds_server.policy.grammar import FLEET, POLICY
+from xds_server.policy.grammar import FLEET, POLICY, ROLLOUT
 from xds_server.policy.kinds import Tree
 from xds_server.policy.nodes import Node, compose
 from xds_server.policy.reading import BAD, Reading
-from xds_server.policy.settings import Settings
-from xds_server.policy.types import DEFAULT_FLEET, Deployment, Fleet, Policy, Region, Service
+from xds_server.policy.settings import Settings, attributes
+from xds_server.policy.types import DEFAULT_FLEET, Deployment, Fleet, Policy, Region, Rollout, Service
 from xds_server.policy.units import listen
 
 OWN_LATENCY_MS = 1.0
@@ -81,6 +81,7 @@ def _policy(tree: Tree, settings: Mapping[str, Settings], digest: str) -> Policy
         services=_sorted({name: _service(name, s, settings[name]) for name, s in tree["services"].items()}),
         fleets=_fleets(tree.get("fleets", {DEFAULT_FLEET: {}})),
         digest=digest,
+        rollout=Rollout(**attributes(ROLLOUT.keys, tree.get("rollout", {}))),
     )
 
 

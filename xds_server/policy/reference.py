@@ -5,7 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from xds_server.policy.grammar import DEPLOYMENT, FLEET, HEALTH, POLICY, REGION, RETRIES, SERVICE, SETTINGS, TIMEOUTS
+from xds_server.policy.grammar import (
+    DEPLOYMENT,
+    FLEET,
+    HEALTH,
+    POLICY,
+    REGION,
+    RETRIES,
+    ROLLOUT,
+    SERVICE,
+    SETTINGS,
+    TIMEOUTS,
+)
 from xds_server.policy.kinds import Key, Section
 
 SECTIONS: tuple[tuple[str, Section], ...] = (
@@ -18,6 +29,7 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("health", HEALTH),
     ("timeouts", TIMEOUTS),
     ("retries", RETRIES),
+    ("rollout", ROLLOUT),
 )
 """Every section of the grammar once, in the order of the page."""
 

@@ -24,17 +24,18 @@ class Settings:
 
     def overlay(self, given: Tree) -> Settings:
         """Return these settings with what a section of a policy gives in place of them."""
-        changes = _attributes(SETTINGS, given)
+        changes = attributes(SETTINGS, given)
         if health := given.get("health"):
-            changes["health"] = replace(self.health, **_attributes(HEALTH.keys, health))
+            changes["health"] = replace(self.health, **attributes(HEALTH.keys, health))
         if timeouts := given.get("timeouts"):
-            changes["timeouts"] = replace(self.timeouts, **_attributes(TIMEOUTS.keys, timeouts))
+            changes["timeouts"] = replace(self.timeouts, **attributes(TIMEOUTS.keys, timeouts))
         if retries := given.get("retries"):
-            changes["retries"] = replace(self.retries, **_attributes(RETRIES.keys, retries))
+            changes["retries"] = replace(self.retries, **attributes(RETRIES.keys, retries))
         return replace(self, **changes) if changes else self
 
 
-def _attributes(keys: tuple[Key, ...], given: Tree) -> dict[str, Any]:
+def attributes(keys: tuple[Key, ...], given: Tree) -> dict[str, Any]:
+    """Return what a section gives under its own keys, by the names of the fields in types.py."""
     own = (key for key in keys if key.name in given and not isinstance(key.kind, Section))
     return {key.attribute or key.name: _value(key, given[key.name]) for key in own}
 
