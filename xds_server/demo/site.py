@@ -193,7 +193,7 @@ class Site:
     def _backends(self, region: str, overloaded_header: bool) -> list[Child]:
         def backend(port: int) -> Child:
             argv = [sys.executable, "-m", "xds_server.demo.backend", "--region", region, "--port", str(port)]
-            argv += ["--capacity", str(self.topology.capacity_of(region) / BACKENDS_PER_REGION)]
+            argv += ["--capacity", str(self.topology.limit_of(region))]
             argv += ["--notes", str(self.directory)] + (["--overloaded-header"] if overloaded_header else [])
             argv += ["--rtt", *(f"{view}={rtt_ms(view, region):g}" for view in REGIONS)]
             return Child(f"the backend {region}:{port}", argv, self.directory / f"backend-{region}-{port}.log")
