@@ -23,10 +23,15 @@ TOTAL_WEIGHT = 10_000
 
 
 class ViewKey(NamedTuple):
-    """Whose snapshot it is: all Envoys of one fleet (`node.cluster`) in one region (`node.locality.region`)."""
+    """Whose snapshot it is: all clients of one fleet (`node.cluster`) in one region (`node.locality.region`).
+
+    `kind` is what they can understand: "envoy", or "grpc" for gRPC clients without a proxy. The rules by which a client
+    is of one kind or another are in snapshot/.
+    """
 
     fleet: str
     region: str
+    kind: str = "envoy"
 
 
 class Address(NamedTuple):

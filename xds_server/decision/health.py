@@ -14,11 +14,12 @@ Two levels. An *endpoint* flips only after `unhealthy_after` bad or `healthy_aft
 
 Going down again soon is held longer each time (`HOLD_DOWN`), so a flapping region cannot saw at the weights.
 
-One monitor can lie. If the regions of a service that fail within `AT_ONCE_S` held more than half of its capacity, and
-nothing but our own probes says so, then the likelier story is that *we* are cut off: all of them keep what they had
-(`unknown`, with an alarm) until the evidence changes or an operator speaks. Envoy's reflex still leaves what is really
-dead. Rejected: holding only the last region over the limit, which would move all traffic to the others on the word of
-a monitor we no longer believe.
+One monitor can lie. If the regions of a service that fail at once held more than half of its capacity, and nothing but
+our own probes says so, then the likelier story is that *we* are cut off: all of them keep what they had (`unknown`,
+with an alarm) until the evidence changes or an operator speaks. Envoy's reflex still leaves what is really dead. "At
+once" is the time in which a cut of our own network shows in every probe: two intervals and a deadline. Two regions that
+die ten seconds apart are two incidents, and both are left. Rejected: holding only the last region over the limit, which
+would move all traffic to the others on the word of a monitor we no longer believe.
 
 All state is in `HealthBook`, owned by the controller; time comes in as an argument.
 """
@@ -42,11 +43,10 @@ from xds_server.decision.verdicts import (
     stale_after_s,
 )
 from xds_server.model import Event, Health, Observation, Severity, Target, Verdict
-from xds_server.policy.types import Policy, Service
+from xds_server.policy.types import HealthCheck, Policy, Service
 
-AT_ONCE_S = 10.0
 MOST_AT_ONCE = 0.5
-"""More than this share of a service's capacity failing within `AT_ONCE_S` is not believed from probes alone."""
+"""More than this share of a service's capacity failing at once is not believed from probes alone."""
 
 
 class HealthBook:
@@ -189,6 +189,7 @@ class HealthBook:
             total=len(self._targets[place]),
             at=max((s.at for s in states), default=0.0),
             detail=worst[0].detail if worst else "",
+            unsettled=any(s.streak for s in states),
         )
 
     def _judge(self, place: Place, now: float) -> Belief | None:
@@ -203,6 +204,8 @@ class HealthBook:
             return before
         if not self._fresh(place, now):
             return before and replace(before, verdict=held(before.verdict, "no fresh evidence", now))
+        if before is not None and before.verdict.held is not None and evidence.unsettled:
+            return before
         return judge(before, evidence, self._services[place.service].ramp_up_ms / 1000, now)
 
     def _doubt(self, service: str, proposed: dict[Place, Belief | None], now: float) -> None:
@@ -210,7 +213,8 @@ class HealthBook:
         deployments = self._services[service].deployments
         places = [Place(service, region) for region in deployments]
         after = {place: proposed.get(place, self._beliefs.get(place)) for place in places}
-        failing = [p for p in places if (b := after[p]) and _just_fell(b, now) and self._was_serving(p, now)]
+        since = now - at_once_s(self._services[service].health)
+        failing = [p for p in places if (b := after[p]) and _fell(b, since) and self._was_serving(p, since)]
         lost = sum(deployments[p.region].capacity_rps for p in failing)
         serving = sum(deployments[p.region].capacity_rps for p in places if (b := after[p]) is None or b.verdict.serves)
         if not failing or lost <= MOST_AT_ONCE * (lost + serving):
@@ -222,9 +226,9 @@ class HealthBook:
         for place in failing:
             proposed[place] = self._disbelieve(place, why, now)
 
-    def _was_serving(self, place: Place, now: float) -> bool:
+    def _was_serving(self, place: Place, since: float) -> bool:
         before = self._beliefs.get(place)
-        return before is not None and (before.verdict.serves or _just_fell(before, now))
+        return before is not None and (before.verdict.serves or _fell(before, since))
 
     def _disbelieve(self, place: Place, why: str, now: float) -> Belief:
         before = self._beliefs[place]
@@ -234,8 +238,13 @@ class HealthBook:
         return replace(before, verdict=held(before.verdict, why, now))
 
 
-def _just_fell(belief: Belief, now: float) -> bool:
-    return belief.verdict.health is Health.DOWN and belief.falls > 0 and now - belief.fell_at <= AT_ONCE_S
+def at_once_s(check: HealthCheck) -> float:
+    """Return within how many seconds one cause shows in the probes of all regions: two intervals and a deadline."""
+    return (2 * check.interval_ms + check.timeout_ms) / 1000
+
+
+def _fell(belief: Belief, since: float) -> bool:
+    return belief.verdict.health is Health.DOWN and belief.falls > 0 and belief.fell_at >= since
 
 
 _KINDS: Mapping[Health, tuple[str, Severity]] = {

@@ -51,13 +51,17 @@ class Belief:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A place's endpoints, summed up: how many are up of those decided, when last heard of, what the worst one said."""
+    """A place's endpoints, summed up: how many are up of those decided, when last heard of, what the worst one said.
+
+    `unsettled`: the last results of some endpoint speak against what we believe of it, but not yet often enough.
+    """
 
     up: int
     decided: int
     total: int
     at: float
     detail: str
+    unsettled: bool = False
 
     @property
     def share(self) -> float:

@@ -16,7 +16,6 @@ from xds_server.demo.faults import Fault, Kind
 from xds_server.demo.http1 import UnreachableError, fetch
 from xds_server.demo.processes import Child, DemoError, check, stop_all, until
 from xds_server.demo.topology import (
-    BACKENDS_PER_REGION,
     CONTROL_PLANE,
     DEMAND_SHARE,
     HOST,

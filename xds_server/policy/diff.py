@@ -15,7 +15,13 @@ def changes(before: Policy, after: Policy) -> tuple[str, ...]:
 
 def _plain(policy: Policy) -> dict[str, object]:
     latency = {f"{a}→{b}": ms for (a, b), ms in policy.latency_ms.items() if a <= b}
-    return {"regions": policy.regions, "latency_ms": latency, "services": policy.services, "fleets": policy.fleets}
+    return {
+        "regions": policy.regions,
+        "latency_ms": latency,
+        "services": policy.services,
+        "fleets": policy.fleets,
+        "rollout": policy.rollout,
+    }
 
 
 def _differ(path: str, before: object, after: object) -> Iterator[str]:
