@@ -32,10 +32,12 @@ test: check ## everything: check, then all tests, real Envoy included
 bench: setup ## measure what the documents claim; prints a table, writes bench-results.json
 	$(BIN)/python -m bench $(ARGS)
 
-lock: setup ## resolve pyproject.toml again into requirements.lock
+lock: setup ## resolve pyproject.toml again into requirements.lock, and what images need into requirements-serve.lock
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 \
 	  --group dev --extra demo pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 \
+	  --constraints requirements.lock pyproject.toml -o requirements-serve.lock
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
