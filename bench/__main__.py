@@ -1,0 +1,83 @@
+"""`python -m bench`: run the benchmarks, print one table, write bench-results.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from bench.decision import allocation, decision
+from bench.fanout import fanout
+from bench.faults import blackhole, errors, kill, marked_overload, overload
+from bench.figures import Figure, Result, as_json, table
+from bench.latency import latency
+from bench.run import Run, load_average, machine
+from bench.serve import edit, size, start
+from bench.snapshots import snapshots
+
+BENCHMARKS: Mapping[str, tuple[str, Callable[[Run], list[Figure]]]] = {
+    "fault-kill": ("the region with most traffic is killed, under load", kill),
+    "fault-blackhole": ("it hangs", blackhole),
+    "fault-errors": ("it answers 503", errors),
+    "overload-plain": ("all regions at 120 % of capacity: how much retries add", overload),
+    "overload-marked": ("the same, where backends answer with x-envoy-overloaded", marked_overload),
+    "policy-edit": ("policy edit → every Envoy acknowledged", edit),
+    "decision": ("the decision with all plans when a region dies", decision),
+    "allocation": ("single allocations", allocation),
+    "snapshots": ("building what Envoys are sent", snapshots),
+    "serve-start": ("`xds-server serve` from start to ready", start),
+    "serve-size": ("its memory and CPU with 100 services and 4 Envoys", size),
+    "fanout": ("one change to 1,000 streams", fanout),
+    "latency": ("latency added against a bare static route", latency),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run what was asked for; 0 if everything could be measured, whatever it measured."""
+    arguments = _arguments(argv)
+    chosen = [name for name in BENCHMARKS if not arguments.only or name.startswith(tuple(arguments.only))]
+    if not chosen:
+        print(f"no benchmark is called {' or '.join(arguments.only)}; there are: {', '.join(BENCHMARKS)}")
+        return 2
+    facts = machine()
+    print(", ".join(f"{name} {value}" for name, value in facts.items()), flush=True)
+    results = [_measure(name, quick=arguments.quick) for name in chosen]
+    command = " ".join(["python -m bench", *argv])
+    arguments.out.write_text(json.dumps(as_json(results, facts, command, quick=arguments.quick), indent=2) + "\n")
+    print(f"\n{table(results)}\n\nwritten to {arguments.out}")
+    return 0
+
+
+def _measure(name: str, *, quick: bool) -> Result:
+    what, benchmark = BENCHMARKS[name]
+    print(f"{name}: {what}", flush=True)
+    before, started = load_average(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="xds-server-bench-") as directory:
+        figures = benchmark(Run(Path(directory), quick, _say))
+    return Result(name, time.monotonic() - started, (before, load_average()), tuple(figures))
+
+
+def _say(text: str) -> None:
+    print(f"  {time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    names = "\n".join(f"  {name:16} {what}" for name, (what, _) in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure what the documents claim.",
+        epilog=f"benchmarks:\n{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="only those that start like this")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few runs: a first impression")
+    parser.add_argument("--out", type=Path, default=Path("bench-results.json"), help="(default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

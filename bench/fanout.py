@@ -1,0 +1,250 @@
+"""One change to many streams: what it costs the server a stream, its ACK included, and how long until all have it.
+
+The server is in this process and the clients in others, so this process's CPU time (all threads) is the server's. Each
+client has a connection and a stream of its own and subscribes as an Envoy does: clusters, assignments, listener and
+routes. The change is one of weights, which is one response with routes and one ACK.
+
+Beside it, in the same run, a bare `grpc.aio` handler writes one encoded payload of the same size to the same clients:
+what gRPC in Python costs by itself. The ratio says what the conversation adds, on any machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from statistics import median
+from typing import Any, NamedTuple, Protocol
+
+import grpc
+from envoy.service.discovery.v3 import discovery_pb2
+
+from bench.figures import Figure
+from bench.run import Run
+from bench.world import FOUR, Incident, policy
+from xds_server.model import ViewKey
+from xds_server.protocol.events import Acked, Identified, Nacked
+from xds_server.snapshot.resource import Snapshot, TypeUrl
+from xds_server.transport.clients import ClientEvent
+from xds_server.transport.options import TransportOptions, channel_options
+from xds_server.transport.publisher import Publisher
+from xds_server.transport.server import SERVICE, XdsServer
+
+_CLIENT_PROCESSES = 2
+_TURNS = 2
+_LIMIT_S = 120.0
+_SETTLE_S = 0.5
+_VIEW = ViewKey("default", FOUR[0])
+
+
+class Cost(NamedTuple):
+    """What one change took: server CPU a stream in µs, and ms until all had acknowledged it."""
+
+    cpu_us: float
+    ms: float
+
+
+class Acks:
+    """Counts what clients acknowledged."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._limit = 0
+        self._reached = asyncio.Event()
+
+    def add(self) -> None:
+        """Count one more."""
+        self.count += 1
+        if self.count >= self._limit:
+            self._reached.set()
+
+    async def reach(self, limit: int) -> None:
+        """Wait until there are so many."""
+        self._limit = limit
+        self._reached.clear()
+        if self.count < limit:
+            async with asyncio.timeout(_LIMIT_S):
+                await self._reached.wait()
+
+
+class Server(Protocol):
+    """Something that streams routes to clients and counts their ACKs of them."""
+
+    acks: Acks
+
+    async def start(self) -> int:
+        """Listen; return the port."""
+
+    def push(self, which: int) -> None:
+        """Send everyone the one or the other routes."""
+
+    async def stop(self) -> None:
+        """End all streams."""
+
+
+def fanout(run: Run) -> list[Figure]:
+    """Measure ours and the bare one, in turns."""
+    streams, changes = run.pick((1_000, 7), (50, 2))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * streams + 1_000)), hard))
+    figures = []
+    for services in run.pick((1, 100), (1,)):
+        pair = _two_snapshots(services)
+        payload = len(_routes_of(pair[0]))
+        figures += asyncio.run(_both(run, pair, streams, changes, f"{streams:,} streams, routes of {payload:,} bytes"))
+    return figures
+
+
+def _two_snapshots(services: int) -> tuple[Snapshot, Snapshot]:
+    """Return two snapshots that differ in weights alone."""
+    incident = Incident()
+    incident.begin(policy(services, FOUR))
+    calm = incident.snapshots[_VIEW]
+    for _ in range(2):
+        incident.step(incident.seen(_VIEW.region))
+    moved = incident.snapshots[_VIEW].resources[TypeUrl.ROUTE]
+    rest = [r for url, by_name in calm.resources.items() if url != TypeUrl.ROUTE for r in by_name.values()]
+    return calm, Snapshot.of([*rest, *moved.values()])
+
+
+def _routes_of(snapshot: Snapshot) -> bytes:
+    (routes,) = snapshot.resources[TypeUrl.ROUTE].values()
+    return routes.body
+
+
+async def _both(run: Run, pair: tuple[Snapshot, Snapshot], streams: int, changes: int, size: str) -> list[Figure]:
+    ours, bare = [], []
+    for turn in range(_TURNS):
+        run.say(f"turn {turn + 1}, ours, {size}")
+        ours += await _measure(_Ours(pair), streams, changes)
+        run.say(f"turn {turn + 1}, bare handler, {size}")
+        bare += await _measure(_Bare(pair), streams, changes)
+    ratio = median(cost.cpu_us for cost in ours) / median(cost.cpu_us for cost in bare)
+    return [
+        Figure(f"server CPU a stream and change with ACK, {size}", "µs CPU", tuple(cost.cpu_us for cost in ours)),
+        Figure(f"the same, bare grpc.aio handler, {size}", "µs CPU", tuple(cost.cpu_us for cost in bare)),
+        Figure(f"ours ÷ bare, {size}", "×", (ratio,)),
+        Figure(f"change published → last ACK, {size}", "ms", tuple(cost.ms for cost in ours)),
+        Figure(f"the same, bare grpc.aio handler, {size}", "ms", tuple(cost.ms for cost in bare)),
+    ]
+
+
+async def _measure(server: Server, streams: int, changes: int) -> list[Cost]:
+    """Return what each change cost."""
+    async with _clients(server, streams):
+        values = []
+        for which in itertools.islice(itertools.cycle((1, 0)), changes):
+            expected = server.acks.count + streams
+            cpu, clock = time.process_time(), time.perf_counter()
+            server.push(which)
+            await server.acks.reach(expected)
+            used = (time.process_time() - cpu) * 1e6 / streams
+            values.append(Cost(used, (time.perf_counter() - clock) * 1e3))
+        return values
+
+
+@asynccontextmanager
+async def _clients(server: Server, streams: int) -> AsyncIterator[None]:
+    """Connect all clients; they end by themselves when the server ends their streams."""
+    port = await server.start()
+    each = streams // _CLIENT_PROCESSES
+    argv = [sys.executable, "-m", "bench.fanout_client", "--port", str(port), "--streams", str(each)]
+    children = [_started(argv) for _ in range(_CLIENT_PROCESSES)]
+    try:
+        await server.acks.reach(streams)
+        await asyncio.sleep(_SETTLE_S)  # what connecting left behind is not to be measured
+        yield
+    finally:
+        await server.stop()
+        for child in children:
+            child.terminate()
+            child.wait()
+
+
+def _started(argv: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(argv)
+
+
+class _Ours:
+    """The product's server."""
+
+    def __init__(self, pair: tuple[Snapshot, Snapshot]) -> None:
+        self._pair = pair
+        self._publisher = Publisher()
+        self._server = XdsServer("127.0.0.1:0", assign=self._assign, publisher=self._publisher, on_event=self._heard)
+        self.acks = Acks()
+
+    async def start(self) -> int:
+        self._publisher.publish({_VIEW: self._pair[0]})
+        return await self._server.start()
+
+    def push(self, which: int) -> None:
+        self._publisher.publish({_VIEW: self._pair[which]})
+
+    async def stop(self) -> None:
+        await self._server.stop(0.0)
+
+    @staticmethod
+    def _assign(_: Identified) -> ViewKey:
+        return _VIEW
+
+    def _heard(self, event: ClientEvent) -> None:
+        assert not isinstance(event.what, Nacked), event.what
+        if isinstance(event.what, Acked) and event.what.type_url == TypeUrl.ROUTE:
+            self.acks.add()
+
+
+class _Bare:
+    """A handler that writes one payload to everyone and reads what they answer, and nothing more."""
+
+    def __init__(self, pair: tuple[Snapshot, Snapshot]) -> None:
+        self._payloads = tuple(_response(snapshot, nonce) for nonce, snapshot in enumerate(pair))
+        self._latest = self._payloads[0]
+        self._wake = asyncio.Event()
+        self._server: Any = None
+        self.acks = Acks()
+
+    async def start(self) -> int:
+        self._server = grpc.aio.server(options=channel_options(TransportOptions()))
+        methods = {"StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._serve)}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+        port = int(self._server.add_insecure_port("127.0.0.1:0"))
+        await self._server.start()
+        return port
+
+    def push(self, which: int) -> None:
+        self._latest = self._payloads[which]
+        self._wake.set()
+        self._wake = asyncio.Event()
+
+    async def stop(self) -> None:
+        await self._server.stop(0.0)
+
+    async def _serve(self, _: Any, context: Any) -> None:
+        writing = asyncio.get_running_loop().create_task(self._write(context))
+        try:
+            while (data := await context.read()) is not grpc.aio.EOF:
+                if discovery_pb2.DiscoveryRequest.FromString(data).response_nonce:
+                    self.acks.add()
+        finally:
+            writing.cancel()
+
+    async def _write(self, context: Any) -> None:
+        while True:
+            wake = self._wake
+            await context.write(self._latest)
+            await wake.wait()
+
+
+def _response(snapshot: Snapshot, nonce: int) -> bytes:
+    response = discovery_pb2.DiscoveryResponse(
+        type_url=TypeUrl.ROUTE, version_info=snapshot.versions[TypeUrl.ROUTE], nonce=str(nonce)
+    )
+    response.resources.add(type_url=TypeUrl.ROUTE, value=_routes_of(snapshot))
+    encoded: bytes = response.SerializeToString()
+    return encoded

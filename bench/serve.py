@@ -1,0 +1,121 @@
+"""`xds-server serve` as a process: how fast it starts, what it takes, and how fast an edit reaches every Envoy."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bench.figures import Figure
+from bench.run import Run
+from bench.stage import LIMIT_S, Condition, Stage, answering, listening, stage, text
+from bench.world import FOUR
+from xds_server.demo.meter import Meter
+from xds_server.demo.ports import Ports
+from xds_server.demo.processes import stop_all, until
+from xds_server.demo.site import Site
+from xds_server.demo.topology import Topology, ports_needed
+
+_START_REACH_S = 2.0
+_RSS_REACH_MB = 120.0
+_EDIT_REACH_MS = 1_500.0
+
+
+def start(run: Run) -> list[Figure]:
+    """Measure from the start of the process to its ready line, again and again."""
+    services = run.pick(100, 10)
+    values = []
+    with stage(run, services) as here:
+        asyncio.run(_upstreams(run, here))
+        for n in range(run.pick(7, 2)):
+            child, _, seconds = here.serve()
+            run.say(f"start {n + 1}: {seconds:.2f} s")
+            values.append(seconds)
+            stop_all([child])
+    return [Figure(f"serve: start → ready, {services} services", "s", tuple(values), _START_REACH_S)]
+
+
+def size(run: Run) -> list[Figure]:
+    """Measure memory and CPU while four Envoys are connected and all endpoints are probed."""
+    services, seconds = run.pick((100, 20), (10, 2))
+    with stage(run, services) as here:
+        return asyncio.run(_size(run, here, services, seconds))
+
+
+async def _size(run: Run, here: Stage, services: int, seconds: int) -> list[Figure]:
+    await _upstreams(run, here)
+    plane, xds, _ = await asyncio.to_thread(here.serve)
+    run.say("starting 4 Envoys")
+    for region in FOUR:
+        await here.sidecar(region, xds)
+    await until(listening(list(here.admin_ports.values())), LIMIT_S, here.children, "every Envoy has its listener")
+    run.say(f"watching for {seconds} s")
+    meter = Meter()
+    meter.start(plane.pid)
+    sizes = []
+    for _ in range(2 * seconds):
+        await asyncio.sleep(0.5)
+        meter.sample(plane.pid)
+        sizes.append(meter.usage.rss_mb)
+    what = f"{services} services, 4 regions, 4 Envoys"
+    cpu = 100 * meter.usage.cpu_s / seconds
+    return [
+        Figure(f"serve: resident memory, {what}", "MB", tuple(sizes), _RSS_REACH_MB),
+        Figure(f"serve: CPU at rest, {what}", "% core", (cpu,), note=f"{8 * services} probes a second"),
+    ]
+
+
+async def _upstreams(run: Run, here: Stage) -> None:
+    run.say(f"starting {len(here.upstream_ports)} backends")
+    for port in here.upstream_ports:
+        argv = [sys.executable, "-m", "xds_server.demo.backend", "--region", "any", "--port", str(port)]
+        here.child(f"backend {port}", [*argv, "--notes", str(here.file(""))])
+    await until(answering(here.upstream_ports), LIMIT_S, here.children, "the backends answer")
+
+
+def edit(run: Run) -> list[Figure]:
+    """Measure from the write of the policy file to the new routes in every Envoy, by the Envoys' own word."""
+    with _demo_site(run) as site:
+        values = asyncio.run(_edits(run, site, run.pick(15, 2)))
+    note = "an edit of a timeout in the routes; seen on each Envoy's admin page, which shows what it has accepted"
+    return [Figure("policy edit → every Envoy acknowledged", "ms", values, _EDIT_REACH_MS, note)]
+
+
+@contextmanager
+def _demo_site(run: Run) -> Iterator[Site]:
+    ports = Ports(ports_needed(), random.Random())
+    site = Site(run.directory, Topology.of(100.0, None, ports.numbers))
+    try:
+        yield site
+    finally:
+        site.stop()
+        ports.close()
+
+
+async def _edits(run: Run, site: Site, count: int) -> tuple[float, ...]:
+    await site.start(run.say)
+    before = site.policy.read_text()
+    values = []
+    for n in range(count):
+        timeout = f"{20 + n}s"
+        after = before.replace("defaults:\n", f"defaults:\n  timeouts: {{request: {timeout}}}\n")
+        started = time.perf_counter()
+        site.policy.write_text(after)
+        await until(_routed(site, f'"timeout": "{timeout}"'), LIMIT_S, site.children, "the edit is in every Envoy")
+        values.append((time.perf_counter() - started) * 1000)
+        run.say(f"edit {n + 1}: {values[-1]:.0f} ms")
+        await asyncio.sleep(random.random())  # not in step with the intervals at which the file is looked at
+    return tuple(values)
+
+
+def _routed(site: Site, wanted: str) -> Condition:
+    ports = list(site.topology.envoy_admin_ports.values())
+
+    async def routed() -> bool:
+        dumps = await asyncio.gather(*(text(port, "/config_dump?resource=dynamic_route_configs") for port in ports))
+        return all(wanted in dump for dump in dumps)
+
+    return routed
