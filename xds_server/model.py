@@ -66,7 +66,8 @@ class Target(NamedTuple):
 class Observation:
     """One dated piece of evidence about one target.
 
-    `vantage` says who looked ("controlplane"), `detail` why it failed, in words ("connection refused", "HTTP 503").
+    `vantage` says who looked ("controlplane", or an Envoy's id), `detail` why it failed, in words ("connection refused",
+    "HTTP 503"). `view` is the region that was looked from, empty for the control plane itself.
     """
 
     vantage: str
@@ -75,6 +76,65 @@ class Observation:
     at: float
     latency_ms: float | None = None
     detail: str = ""
+    view: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What the Envoys of one view did for one service in one region, in `interval_s` (LRS, UpstreamLocalityStats).
+
+    `region` is the one that served, at whatever priority. Counts are *attempts*: a retried request counts each time,
+    `failed` may exceed `issued` (they end in a later interval), and what reached no host is not in it.
+    """
+
+    reporter: str
+    view: str
+    service: str
+    region: str
+    issued: int
+    succeeded: int
+    failed: int
+    in_progress: int
+    interval_s: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSummary:
+    """What one Envoy's sampled access logs said of one service in one region during `interval_s` (ALS).
+
+    `requests` are those sampled, `failed` those of them answered 5xx or not at all; latencies are upstream, in ms.
+    """
+
+    reporter: str
+    view: str
+    service: str
+    region: str
+    requests: int
+    failed: int
+    p50_ms: float
+    p99_ms: float
+    interval_s: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReport:
+    """What somebody who watches a region says of it: its own monitoring, a load balancer, a person's script.
+
+    Empty `service`: of all services there. None: no word on that. `utilisation` is a fraction of the capacity in use;
+    the report counts for `ttl_s` seconds.
+    """
+
+    reporter: str
+    region: str
+    service: str
+    healthy: bool | None
+    utilisation: float | None
+    capacity_rps: float | None
+    detail: str
+    ttl_s: float
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
