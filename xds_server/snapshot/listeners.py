@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from envoy.config.core.v3 import base_pb2, protocol_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
@@ -25,12 +25,15 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from xds_server.policy.types import Fleet
 from xds_server.snapshot.clusters import ads_source
 from xds_server.snapshot.endpoints import socket_address
-from xds_server.snapshot.wire import any_of, duration, encode
+from xds_server.snapshot.wire import any_of, duration, encode, uint32
 
 LISTENER = "outbound"
 ROUTE_CONFIGURATION = "outbound"
 HCM_FILTER = "envoy.filters.network.http_connection_manager"
 ROUTER_FILTER = "envoy.filters.http.router"
+
+NOBODY = "255.255.255.255"
+"""The one internal address: no client has it. An empty list would mean all private and loopback addresses."""
 
 STREAM_IDLE_MS = 300_000
 REQUEST_HEADERS_MS = 10_000
@@ -65,7 +68,9 @@ def _connection_manager(fleet: Fleet) -> http_connection_manager_pb2.HttpConnect
         request_headers_timeout=duration(REQUEST_HEADERS_MS),
         use_remote_address=BoolValue(value=True),
         skip_xff_append=_is_loopback(fleet.listen_host),
-        internal_address_config=manager.InternalAddressConfig(),
+        internal_address_config=manager.InternalAddressConfig(
+            cidr_ranges=[address_pb2.CidrRange(address_prefix=NOBODY, prefix_len=uint32(32))]
+        ),
         preserve_external_request_id=True,
         server_header_transformation=manager.PASS_THROUGH,
     )

@@ -16,7 +16,7 @@ region, `previous_hosts` picks another host.
 *All regions of a deployment are listed, also with weight 0*, so that weights move by RDS alone. Envoy refuses a table
 that sums to zero; a service that nothing may serve answers 503 from the route itself.
 
-*How many.* A read is repeated `retries.attempts` times at most. See docs/decisions for what that costs under overload.
+*How many.* `retries.attempts` at most, of which one after an answer: attempts.py says how and why.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from xds_server.policy.types import Protocol, Service
+from xds_server.snapshot.attempts import FINAL_HEADER
 from xds_server.snapshot.clusters import cluster_name
 from xds_server.snapshot.endpoints import is_host_name
 from xds_server.snapshot.wire import any_of, duration, encode, part, uint32
@@ -57,7 +58,11 @@ def virtual_host(service: Service, per_try_ms: int, weights: Sequence[tuple[str,
     ]
     return encode(
         route_components_pb2.VirtualHost(
-            name=service.name, domains=_domains(service), routes=routes, include_request_attempt_count=True
+            name=service.name,
+            domains=_domains(service),
+            routes=routes,
+            include_request_attempt_count=True,
+            response_headers_to_remove=[FINAL_HEADER],
         )
     )
 
