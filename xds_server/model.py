@@ -85,6 +85,11 @@ class LoadReport:
 
     `region` is the one that served, at whatever priority. Counts are *attempts*: a retried request counts each time,
     `failed` may exceed `issued` (they end in a later interval), and what reached no host is not in it.
+
+    `reporter` is who added the Envoys' reports up: they are one value per interval for all Envoys of a view on one
+    control plane. `envoys` is how many of them that was. `reflex` of `issued` came by priority 1 of another region's
+    cluster; `dropped` were refused by an Envoy before any host was chosen, and stand under the region they were meant
+    for.
     """
 
     reporter: str
@@ -97,13 +102,20 @@ class LoadReport:
     in_progress: int
     interval_s: float
     at: float
+    reflex: int = 0
+    dropped: int = 0
+    envoys: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class AccessSummary:
-    """What one Envoy's sampled access logs said of one service in one region during `interval_s` (ALS).
+    """What sampled access logs of one view said of one service in one region during `interval_s` (ALS).
 
-    `requests` are those sampled, `failed` those of them answered 5xx or not at all; latencies are upstream, in ms.
+    `requests` are clients' requests, not attempts, scaled up from the sample; `failed` of them were answered 5xx or not
+    at all (all of those are logged, so they are not scaled). `attempts` is the mean number of tries a request took.
+    Latencies are upstream, in ms: from the first byte sent to the first byte received, of the last try; `samples` is
+    how many there were. `statuses` counts log entries: without an answer, then 1xx to 5xx. `unserved` of the failed met
+    no host at all, and stand under the region they were meant for.
     """
 
     reporter: str
@@ -116,6 +128,11 @@ class AccessSummary:
     p99_ms: float
     interval_s: float
     at: float
+    p90_ms: float = 0.0
+    samples: int = 0
+    attempts: float = 1.0
+    statuses: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0)
+    unserved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +140,7 @@ class AgentReport:
     """What somebody who watches a region says of it: its own monitoring, a load balancer, a person's script.
 
     Empty `service`: of all services there. None: no word on that. `utilisation` is a fraction of the capacity in use;
-    the report counts for `ttl_s` seconds.
+    the report counts for `ttl_s` seconds. `view` is the region it was seen from; empty: it holds for all.
     """
 
     reporter: str
@@ -135,6 +152,19 @@ class AgentReport:
     detail: str
     ttl_s: float
     at: float
+    view: str = ""
+
+
+class SourceStatus(NamedTuple):
+    """One source of signals: streams open now, messages it sent, and what of them was of no use, since the start.
+
+    `ignored` counts single things said: of names that the policy does not know, or more than is taken.
+    """
+
+    source: str
+    streams: int
+    messages: int
+    ignored: int
 
 
 @dataclass(frozen=True, slots=True)
