@@ -66,8 +66,8 @@ class Target(NamedTuple):
 class Observation:
     """One dated piece of evidence about one target.
 
-    `vantage` says who looked ("controlplane", or an Envoy's id), `detail` why it failed, in words ("connection refused",
-    "HTTP 503"). `view` is the region that was looked from, empty for the control plane itself.
+    `vantage` says who looked ("controlplane", or an Envoy's id), `detail` why it failed, in words ("connection
+    refused", "HTTP 503"). `view` is the region that was looked from, empty for the control plane itself.
     """
 
     vantage: str

@@ -1,0 +1,1 @@
+"""The agents' API: generated messages, and a client."""
