@@ -29,7 +29,7 @@ from xds_server.model import Address, Decision, Endpoint, Protection, Row, Servi
 from xds_server.policy.types import Deployment, Fleet, Policy, Service
 from xds_server.snapshot import listeners, routes
 from xds_server.snapshot.clusters import cluster_name, cluster_rest, named
-from xds_server.snapshot.endpoints import Encoded, assignment, encode_hosts, hosts_of
+from xds_server.snapshot.endpoints import Encoded, assignment, encode_hosts, hosts_of, is_host_name
 from xds_server.snapshot.memo import Memo
 from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl, content_version
 
@@ -110,8 +110,12 @@ class Builder:
         failed: Mapping[tuple[str, str], set[Address]],
     ) -> Encoded:
         unhealthy = frozenset(failed.get((service, deployment.region), ()))
-        hosts = hosts_of(deployment, addresses, unhealthy)
-        return self._memo.get(("hosts", service, deployment.region), hosts, lambda: encode_hosts(hosts))
+        resolved = tuple(addresses.get(endpoint, ()) for endpoint in deployment.endpoints)
+        return self._memo.get(
+            ("hosts", service, deployment.region),
+            (deployment.endpoints, resolved, unhealthy),
+            lambda: encode_hosts(deployment.region, hosts_of(deployment, addresses, unhealthy)),
+        )
 
     def _snapshot(
         self,
@@ -141,11 +145,20 @@ class Builder:
         virtual_host = self._memo.get(
             ("virtual host", service.name, facts.view),
             (service, per_try_ms, weights),
-            lambda: routes.virtual_host(service, per_try_ms, weights),
+            lambda: routes.virtual_host(service, per_try_ms, weights, rewrite_host=self._has_names(service)),
         )
         clusters = tuple(self._cluster(facts, at) for at in range(len(facts.protection)))
         assignments = tuple(self._assignment(facts, at) for at in range(len(facts.protection)))
         return _Part(clusters + assignments, tuple(cluster.key for cluster in clusters), virtual_host)
+
+    def _has_names(self, service: Service) -> bool:
+        """Return True if the policy names an endpoint of the service by host name."""
+        deployments = service.deployments.values()
+        return self._memo.get(
+            ("has names", service.name),
+            service,
+            lambda: any(is_host_name(endpoint.host) for found in deployments for endpoint in found.endpoints),
+        )
 
     def _cluster(self, facts: _Facts, at: int) -> Resource:
         service, protection = facts.service, facts.protection[at]
@@ -161,12 +174,9 @@ class Builder:
         )
 
     def _assignment(self, facts: _Facts, at: int) -> Resource:
-        regions = facts.regions
-        name = cluster_name(facts.service.name, regions[at])
-        home, factor = (regions[at], facts.hosts[at]), facts.protection[at].overprovisioning_factor
-        reflex = tuple(
-            entry for entry in zip(regions, facts.reflex[at], facts.hosts, strict=True) if entry[0] != regions[at]
-        )
+        name = cluster_name(facts.service.name, facts.regions[at])
+        home, factor = facts.hosts[at], facts.protection[at].overprovisioning_factor
+        reflex = tuple(entry for entry in zip(facts.reflex[at], facts.hosts, strict=True) if entry[1] is not home)
         return self._memo.get(
             ("assignment", name, facts.view),
             (home, reflex, factor),

@@ -25,14 +25,17 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from envoy.config.core.v3 import address_pb2, base_pb2, health_check_pb2
-from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2
 
 from xds_server.model import TOTAL_WEIGHT, Address, Endpoint
 from xds_server.policy.types import Deployment
-from xds_server.snapshot.wire import encode, part, uint32
+from xds_server.snapshot.wire import encode, number, part
 
 _CLUSTER_NAME, _ENDPOINTS, _POLICY = 1, 2, 4
-_LB_ENDPOINTS = 2
+_OVERPROVISIONING_FACTOR = 3
+_LB_ENDPOINTS, _WEIGHT, _PRIORITY = 2, 3, 5
+_VALUE = 1
+"""Field numbers of ClusterLoadAssignment, its Policy, LocalityLbEndpoints, and a wrapped integer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,9 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The hosts of one deployment, and their encoding as the `lb_endpoints` of a locality."""
+    """The hosts of one deployment, and the encoding of a locality that holds them, but for its weight and priority."""
 
+    region: str
     hosts: tuple[Host, ...]
     addresses: frozenset[Address]
     body: bytes
@@ -63,7 +67,7 @@ def hosts_of(
     found: dict[Address, str] = {}
     for endpoint in deployment.endpoints:
         for address in addresses.get(endpoint, ()):
-            name = endpoint.host if is_host_name(endpoint.host) else ""
+            name = endpoint.host if endpoint.host != address.ip and is_host_name(endpoint.host) else ""
             found[address] = min(name, found.get(address, name))
     return tuple(Host(address, found[address], address not in unhealthy) for address in sorted(found))
 
@@ -77,44 +81,41 @@ def is_host_name(host: str) -> bool:
     return False
 
 
-def encode_hosts(hosts: tuple[Host, ...]) -> Encoded:
+def encode_hosts(region: str, hosts: tuple[Host, ...]) -> Encoded:
     """Encode the hosts of a locality once, for all the assignments they stand in."""
-    body = b"".join(part(_LB_ENDPOINTS, encode(_lb_endpoint(host))) for host in hosts)
-    return Encoded(hosts, frozenset(host.address for host in hosts), body)
+    head = encode(endpoint_components_pb2.LocalityLbEndpoints(locality=base_pb2.Locality(region=region)))
+    body = head + b"".join(part(_LB_ENDPOINTS, encode(_lb_endpoint(host))) for host in hosts)
+    return Encoded(region, hosts, frozenset(host.address for host in hosts), body)
 
 
 def assignment(
     cluster: str,
-    home: tuple[str, Encoded],
-    reflex: Iterable[tuple[str, int, Encoded]],
+    home: Encoded,
+    reflex: Iterable[tuple[int, Encoded]],
     overprovisioning_factor: int,
 ) -> bytes:
     """Return the encoded ClusterLoadAssignment of a region cluster.
 
-    `home` is its region and hosts; `reflex` the other regions by name, each with its weight in the reflex plan.
+    `home` are the hosts of its region; `reflex` those of the others by name, each with its weight in the reflex plan.
     """
-    region, own = home
-    fields = [part(_CLUSTER_NAME, cluster.encode()), part(_ENDPOINTS, _locality(region, own, TOTAL_WEIGHT, 0))]
-    seen = own.addresses
-    for other, weight, found in reflex:
+    fields = [part(_CLUSTER_NAME, cluster.encode()), part(_ENDPOINTS, _locality(home, TOTAL_WEIGHT, 0))]
+    seen = home.addresses
+    for weight, found in reflex:
         fresh = found if seen.isdisjoint(found.addresses) else _without(found, seen)
         if weight > 0 and fresh.hosts:
-            fields.append(part(_ENDPOINTS, _locality(other, fresh, weight, 1)))
+            fields.append(part(_ENDPOINTS, _locality(fresh, weight, 1)))
             seen |= fresh.addresses
-    policy = endpoint_pb2.ClusterLoadAssignment.Policy(overprovisioning_factor=uint32(overprovisioning_factor))
-    fields.append(part(_POLICY, encode(policy)))
+    fields.append(part(_POLICY, part(_OVERPROVISIONING_FACTOR, number(_VALUE, overprovisioning_factor))))
     return b"".join(fields)
 
 
 def _without(found: Encoded, seen: frozenset[Address]) -> Encoded:
-    return encode_hosts(tuple(host for host in found.hosts if host.address not in seen))
+    return encode_hosts(found.region, tuple(host for host in found.hosts if host.address not in seen))
 
 
-def _locality(region: str, found: Encoded, weight: int, priority: int) -> bytes:
-    """Return one LocalityLbEndpoints: locality (1), endpoints (2), weight (3) and priority (5)."""
-    head = endpoint_components_pb2.LocalityLbEndpoints(locality=base_pb2.Locality(region=region))
-    tail = endpoint_components_pb2.LocalityLbEndpoints(load_balancing_weight=uint32(weight), priority=priority)
-    return encode(head) + found.body + encode(tail)
+def _locality(found: Encoded, weight: int, priority: int) -> bytes:
+    tail = part(_WEIGHT, number(_VALUE, weight))
+    return found.body + tail + (number(_PRIORITY, priority) if priority else b"")
 
 
 def _lb_endpoint(host: Host) -> endpoint_components_pb2.LbEndpoint:

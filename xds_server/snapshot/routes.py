@@ -32,7 +32,6 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from xds_server.policy.types import Protocol, Service
 from xds_server.snapshot.attempts import FINAL_HEADER
 from xds_server.snapshot.clusters import cluster_name
-from xds_server.snapshot.endpoints import is_host_name
 from xds_server.snapshot.wire import any_of, duration, encode, part, uint32
 
 READ_RETRY_ON = "connect-failure,refused-stream,reset,5xx"
@@ -46,11 +45,16 @@ HOST_SELECTION_ATTEMPTS = 3
 _NAME, _VIRTUAL_HOSTS = 1, 2
 
 
-def virtual_host(service: Service, per_try_ms: int, weights: Sequence[tuple[str, int]]) -> bytes:
-    """Return a service's encoded VirtualHost. `weights` are those of one view, by region, all deployments listed."""
+def virtual_host(
+    service: Service, per_try_ms: int, weights: Sequence[tuple[str, int]], *, rewrite_host: bool = False
+) -> bytes:
+    """Return a service's encoded VirtualHost. `weights` are those of one view, by region, all deployments listed.
+
+    `rewrite_host` lets the Host header follow the endpoint that was picked, where that has a host name.
+    """
     read, write = _read_retries(service, per_try_ms), _write_retries(service)
     keyed = route_components_pb2.HeaderMatcher(name=KEY_HEADER, present_match=True)
-    plain = _plain_route(service, weights)
+    plain = _plain_route(service, weights, rewrite_host=rewrite_host)
     routes = [
         _route("keyed", plain, read, [keyed]),
         _route("reads", plain, read, [_safe_method()]),
@@ -79,7 +83,9 @@ def _domains(service: Service) -> list[str]:
     return sorted(domains)
 
 
-def _plain_route(service: Service, weights: Sequence[tuple[str, int]]) -> route_components_pb2.Route:
+def _plain_route(
+    service: Service, weights: Sequence[tuple[str, int]], *, rewrite_host: bool
+) -> route_components_pb2.Route:
     """Return a route without retries: to the weighted region clusters, or 503 if nothing may serve."""
     if sum(weight for _, weight in weights) == 0:
         return route_components_pb2.Route(direct_response=route_components_pb2.DirectResponseAction(status=503))
@@ -87,12 +93,11 @@ def _plain_route(service: Service, weights: Sequence[tuple[str, int]]) -> route_
     clusters = [
         cluster_weight(name=cluster_name(service.name, region), weight=uint32(weight)) for region, weight in weights
     ]
-    named = any(is_host_name(e.host) for deployment in service.deployments.values() for e in deployment.endpoints)
     action = route_components_pb2.RouteAction(
         weighted_clusters=route_components_pb2.WeightedCluster(clusters=clusters),
         timeout=duration(service.timeouts.request_ms),
-        auto_host_rewrite=BoolValue(value=True) if named else None,
-        append_x_forwarded_host=named,
+        auto_host_rewrite=BoolValue(value=True) if rewrite_host else None,
+        append_x_forwarded_host=rewrite_host,
     )
     return route_components_pb2.Route(route=action)
 

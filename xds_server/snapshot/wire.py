@@ -48,7 +48,14 @@ def part(number: int, encoded: bytes) -> bytes:
     return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(len(encoded)) + encoded
 
 
+def number(field: int, value: int) -> bytes:
+    """Return field `field` holding a positive integer."""
+    return _varint(field << 3) + _varint(value)
+
+
 def _varint(value: int) -> bytes:
+    if value <= 0x7F:
+        return bytes((value,))
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
