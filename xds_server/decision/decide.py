@@ -164,7 +164,7 @@ def _assemble(
         reflex=tables,
         reflex_overload=factors,
         n_minus_1=tuple(_n_minus_1(base, gone, flows, planned, facts) for gone, c in enumerate(base.capacity) if c),
-        protection=_protection(base, load, full),
+        protection=_protection(base, load),
         reasons=explain(facts, weights, kept),
     )
 
@@ -227,9 +227,12 @@ def _verdicts_moved(before: tuple[Verdict | None, ...], after: tuple[Verdict | N
     return any((a and (a.health, a.held)) != (b and (b.health, b.held)) for a, b in zip(before, after, strict=True))
 
 
-def _protection(base: Frame, load: tuple[int, ...], full: tuple[int, ...]) -> tuple[tuple[Protection | None, ...], ...]:
-    """Return the policy's settings with the overprovisioning factor that the load asks for."""
-    factors = tuple(map(overprovisioning_factor, load, full))
+def _protection(base: Frame, load: tuple[int, ...]) -> tuple[tuple[Protection | None, ...], ...]:
+    """Return the policy's settings with the overprovisioning factor that the load asks for.
+
+    It is measured against the capacity of all hosts: Envoy itself multiplies it by the share of them that is up.
+    """
+    factors = tuple(map(overprovisioning_factor, load, base.capacity))
     if factors not in base.variants:
         base.variants[factors] = tuple(
             tuple(p and replace(p, overprovisioning_factor=f) for p, f in zip(row, factors, strict=True))
