@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -128,6 +129,7 @@ def serve(
     When ready, one line of JSON on standard output names the real addresses. Stop with Ctrl-C or SIGTERM: Envoys keep
     what they have.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it on import; its own lines would double ours
     from xds_server import app  # noqa: PLC0415
 
     options = app.Options(policy, xds, admin, state_dir, log_level, log_format)
