@@ -4,7 +4,7 @@ It is the demo's own `Site`, driven by conditions instead of a script: inject a 
 it, look. One stage serves many tests, because starting it costs more than most of them; each test starts from `calm`,
 so each also runs alone.
 
-Three things differ from the demo. Backends have no limit of their own: one that is told to serve ten requests per second
+Three things differ from the demo. Backends have no limit of their own: one that is told to serve ten requests a second
 and gets eight on average turns one in a hundred away by chance, and such a 503 on a plain write looks like a lost one.
 Recovered regions ramp up in two seconds, because waiting is not what is tested. And each load is a process of its own,
 so that its counts are of one test alone.
