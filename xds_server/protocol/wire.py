@@ -46,7 +46,7 @@ def decode_request(data: bytes, *, with_node: bool) -> Request:
         version=message.version_info,
         nonce=message.response_nonce,
         error=_error(message),
-        node=_identify(message.node) if with_node else None,
+        node=identify(message.node) if with_node else None,
     )
 
 
@@ -73,7 +73,8 @@ def _error(message: discovery_pb2.DiscoveryRequest) -> str | None:
     return message.error_detail.message or f"code {message.error_detail.code}"
 
 
-def _identify(node: Any) -> Identified:
+def identify(node: Any) -> Identified:
+    """Return what is kept of a client's node."""
     build = node.user_agent_build_version.version
     numbers = f"{build.major_number}.{build.minor_number}.{build.patch}"
     return Identified(
