@@ -20,9 +20,12 @@ HCM = f"type.googleapis.com/{http_connection_manager_pb2.HttpConnectionManager.D
 ROUTER = f"type.googleapis.com/{router_pb2.Router.DESCRIPTOR.full_name}"
 
 
-def snapshot(backends: Mapping[str, int], weights: Mapping[str, int], timeout: str = "1s", lb: str = "") -> Snapshot:
-    """Return a world with one cluster per backend (name to port), and one route over `weights`."""
-    clusters = [_cluster(name, timeout, lb) for name in backends]
+def snapshot(backends: Mapping[str, int], weights: Mapping[str, int], timeout: str = "1s", bad: str = "") -> Snapshot:
+    """Return a world with one cluster per backend (name to port), and one route over `weights`.
+
+    Envoy rejects the clusters whose names are in `bad`.
+    """
+    clusters = [_cluster(name, timeout, "no.such.policy" if name in bad else "") for name in backends]
     return Snapshot.of(
         [*clusters, *(_endpoints(n, port) for n, port in backends.items()), _route(weights), _listener()]
     )

@@ -214,12 +214,27 @@ def test_what_envoy_rejects_is_told_in_its_words_and_weights_still_flow(tmp_path
     async def test(scene: Scene) -> None:
         await scene.follows(scene.publish(snapshot(scene.backends, {"a": 1})))
         async with scene.load() as answers:
-            scene.publish(snapshot(scene.backends, {"a": 1}, lb="no.such.policy"))
+            scene.publish(snapshot(scene.backends, {"a": 1}, bad="ab"))
             await until(lambda: len(scene.said(Nacked)) == 3)  # both clusters, then each alone
-            scene.publish(snapshot(scene.backends, {"b": 1}, lb="no.such.policy"))
+            scene.publish(snapshot(scene.backends, {"b": 1}, bad="ab"))
             await until(lambda: "200 b" in answers)
         assert all("no.such.policy" in nack.error for nack in scene.said(Nacked))
         assert [len(nack.resources) for nack in scene.said(Nacked)] == [2, 1, 1]
         assert set(answers) == {"200 a", "200 b"}
+
+    play(tmp_path, test)
+
+
+def test_a_bad_cluster_holds_up_neither_a_new_one_nor_its_route(tmp_path: Path) -> None:
+    async def test(scene: Scene) -> None:
+        a = {"a": scene.backends["a"]}
+        await scene.follows(scene.publish(snapshot(a, {"a": 1})))
+        async with scene.load() as answers:
+            scene.publish(snapshot(scene.backends, {"a": 1, "b": 1}, timeout="2s", bad="a"))
+            await until(lambda: "200 b" in answers)
+            mended = scene.publish(snapshot(scene.backends, {"b": 1}, timeout="2s"))
+            await scene.follows(mended)
+        assert set(answers) == {"200 a", "200 b"}
+        assert (await scene.stats())["cluster_manager.warming_clusters"] == 0
 
     play(tmp_path, test)

@@ -48,16 +48,21 @@ class Around(NamedTuple):
 class Scene(NamedTuple):
     """All that a plan depends on. Hashable, so that clients in the same situation share one plan.
 
-    `fresh` are names to answer with even if unchanged; `answer` asks for a response even if it says nothing new.
-    `returning` tells that the client came back with clusters and has not said yet what it has of the other types.
+    `held` is what the client has accepted, `last` what it was last sent: another thing if it has rejected a full state,
+    of which clients apply what is good. `fresh` are names to answer with even if unchanged; `answer` asks for a
+    response even if it says nothing new. `returning` tells that the client came back with clusters and has not said yet
+    what it has of the other types; `unsure` that it came back with something we do not know, so that leaving out a name
+    may delete what it has.
     """
 
     around: Around
     subscription: Subscription
     held: Holding = NOTHING
+    last: Holding = NOTHING
     fresh: frozenset[str] = frozenset()
     answer: bool = False
     returning: bool = False
+    unsure: bool = False
     refused: frozenset[Version] = frozenset()
 
     @property
@@ -93,18 +98,15 @@ def plan(scene: Scene) -> Plan:
         else:
             changed.append(resource)
     gone = scene.held.resources.keys() - wanted.keys()
-    full = rule(scene.type_url).full_state
-    kept = gone & _in_use(scene) if full and not scene.returning else gone
+    versions = tuple(Version(r.name, r.version) for r in changed)
+    if not rule(scene.type_url).full_state:
+        after = _after(scene, wanted, waiting, gone) if changed else scene.held
+        return Plan(after, tuple(changed), versions, frozenset(waiting), due=bool(changed))
+    kept = gone if scene.returning else gone & _in_use(scene)
+    after = _after(scene, wanted, waiting, kept)
     asked = scene.answer or bool(scene.fresh) or (scene.returning and bool(gone))
-    due = bool(changed) or (full and (asked or gone != kept))
-    after = _after(scene, wanted, waiting, kept) if due else scene.held
-    return Plan(
-        after=after,
-        carried=tuple(after.resources.values()) if full else tuple(changed),
-        changed=tuple(Version(r.name, r.version) for r in changed),
-        waiting=frozenset(waiting | kept) if full else frozenset(waiting),
-        due=due,
-    )
+    due = asked or after.digest != scene.last.digest
+    return Plan(after, tuple(after.resources.values()), versions, frozenset(waiting | kept), due)
 
 
 def complete(scene: Scene) -> Holding:
@@ -161,7 +163,8 @@ def _after(
         return _holding(scene, wanted, {name: under(scene, name) for name in wanted})
     held = scene.held
     old = {name: held.resources[name] for name in (*kept, *waiting) if name in held.resources}
-    resources = {**{name: r for name, r in wanted.items() if name not in waiting}, **old}
+    left_out = frozenset() if scene.unsure else waiting
+    resources = {**{name: r for name, r in wanted.items() if name not in left_out}, **old}
     unders = {name: held.under.get(name, "") if name in old else under(scene, name) for name in resources}
     return _holding(scene, {name: resources[name] for name in sorted(resources)}, unders)
 

@@ -6,12 +6,17 @@ they are suspects: halved, and the halves tried one after the other, until each 
 extra NACKs this costs happen once per mistake. Reading the culprit out of Envoy's error text was rejected: only CDS and
 LDS name it, and the words change between versions.
 
+There is one exception. A client that comes back with a set of clusters or listeners unknown to us must not be sent a
+part of the new set on trial: what is left out is deleted. There the text is read (`blamed`), and the rest counts as
+accepted, because Envoy applies what is good in a set that it rejects.
+
 A resource counts as the same as long as its name and version are the same: new content is tried afresh. What was found
 bad is remembered even while other content is in force, so that a flapping mistake is sent once. The memory is bounded.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -53,8 +58,19 @@ class Refusals(NamedTuple):
         gone = {s for group in self.suspects for s in group if _version(wanted.get(s.name)) != s.version}
         return Refusals(self.bad, _without(self.suspects, gone)) if gone else self
 
+    def blaming(self, resources: Iterable[Version]) -> Refusals:
+        """Return the refusals after the client has named the culprits itself."""
+        return Refusals((*self.bad, *sorted(resources))[-REMEMBERED:], self.suspects)
+
 
 NO_REFUSALS = Refusals()
+
+
+def blamed(error: str, resources: Iterable[Version]) -> frozenset[Version]:
+    """Return the resources that an error text names; all of them if it names none."""
+    every = frozenset(resources)
+    named = frozenset(r for r in every if re.search(rf"(?<![\w@.-]){re.escape(r.name)}(?![\w@-])", error))
+    return named or every
 
 
 def _without(groups: tuple[frozenset[Version], ...], gone: Iterable[Version]) -> tuple[frozenset[Version], ...]:

@@ -13,6 +13,7 @@ from collections.abc import Set
 from dataclasses import replace
 from typing import Generic, TypeVar
 
+from xds_server.protocol.events import Identified
 from xds_server.protocol.holding import Holding, Offering, Shelf
 from xds_server.protocol.plan import Plan, Scene, complete, plan
 from xds_server.protocol.subscription import Subscription
@@ -32,6 +33,9 @@ HOLDINGS = 512
 """Wire versions remembered for clients that come back: for 8 views and 4 types the last 16 changes."""
 
 NAME_SETS = 4_096
+
+DOUBTS = 20_000
+"""Clients remembered that left in the middle of something: as many as may be connected."""
 
 
 class Recent(Generic[K, V]):
@@ -76,6 +80,7 @@ class Sharing:
         self._bodies: Recent[tuple[str, Plan], bytes] = Recent(PLANS, BODY_BYTES)
         self._complete: Recent[Scene, Holding] = Recent(PLANS)
         self._holdings: Recent[tuple[str, str, str], Holding] = Recent(HOLDINGS)
+        self._doubts: Recent[Identified, frozenset[str]] = Recent(DOUBTS)
         self._names: Recent[frozenset[str], frozenset[str]] = Recent(NAME_SETS)
 
     def offering(self, snapshot: Snapshot) -> Offering:
@@ -125,6 +130,15 @@ class Sharing:
         if everything.version == version:
             return everything
         return self._holdings.get((scene.type_url, version, ""))
+
+    def doubt(self, node: Identified, types: frozenset[str]) -> None:
+        """Remember of which types a client's version says too little, because it left while it was rejecting."""
+        if types or self._doubts.get(node):
+            self._doubts.put(node, types)
+
+    def doubted(self, node: Identified | None, type_url: str) -> bool:
+        """Return whether a client's version of that type says too little."""
+        return node is not None and type_url in (self._doubts.get(node) or ())
 
     def names(self, names: frozenset[str]) -> frozenset[str]:
         """Return an equal set that others may hold too."""

@@ -28,6 +28,7 @@ Rules, with their sections of Envoy's `xds_protocol` page:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ from xds_server.protocol.holding import Holding, Offering
 from xds_server.protocol.plan import Around, Scene
 from xds_server.protocol.rules import rule
 from xds_server.protocol.sharing import Sharing
-from xds_server.protocol.typestate import Flight, TypeState, TypeStatus
+from xds_server.protocol.typestate import NOBODY, Flight, TypeState, TypeStatus
 from xds_server.protocol.wire import Request, with_nonce
 from xds_server.snapshot.resource import Snapshot, TypeUrl
 
@@ -102,10 +103,7 @@ class SotwStream:
             return tuple(events)
         self._offered = None
         if state.flight is not None:
-            had = state.held
-            events.append(state.answer(state.flight, request.error))
-            if request.type_url == TypeUrl.CLUSTER:
-                self._forget_assignments(had, state.held)
+            events.append(self._answered(state, state.flight, request.error))
         if state.subscribe(request.names, self._sharing):
             events.append(Subscribed(request.type_url, state.subscription.names, state.subscription.wildcard))
         return tuple(events)
@@ -123,6 +121,12 @@ class SotwStream:
         """Return where the client is with each type it has asked for."""
         return tuple(state.status() for state in self._order)
 
+    def end(self) -> None:
+        """Note what the client's claims are worth when it comes back: rejected sets are applied as far as good."""
+        if self._node is not None:
+            unsettled = frozenset(state.type_url for state in self._order if not state.settled)
+            self._sharing.doubt(self._node, unsettled)
+
     def _check(self, request: Request) -> None:
         if not request.type_url:
             raise ProtocolError(Code.INVALID_ARGUMENT, "a request on an aggregated stream must have a type_url")
@@ -132,12 +136,14 @@ class SotwStream:
         if request.type_url not in self._types and len(self._types) >= self._limits.types:
             raise ProtocolError(Code.RESOURCE_EXHAUSTED, f"more than {self._limits.types} resource types")
 
-    def _forget_assignments(self, had: Holding, has: Holding) -> None:
-        """Let go of what a client dropped along with its clusters: if they come back it needs them again."""
-        if self._endpoints is None or had is has:
-            return
-        if gone := had.parents.keys() - has.parents.keys():
-            self._endpoints.forget(gone, self._sharing)
+    def _answered(self, state: TypeState, flight: Flight, error: str | None) -> Event:
+        had = state.held
+        event = state.answer(flight, error, self._sharing)
+        if state is self._clusters and self._endpoints is not None and had is not state.held:
+            gone = had.parents.keys() - state.held.parents.keys()
+            if gone:
+                self._endpoints.forget(gone, self._sharing)
+        return event
 
     def _begin(self, request: Request) -> TypeState:
         state = self._types[request.type_url] = TypeState(request.type_url, request.version)
@@ -158,20 +164,23 @@ class SotwStream:
             state.refusals = state.refusals.still_in(around.shelf.resources)
         planned = self._sharing.plan(state.scene(around))
         state.waiting = planned.waiting
-        if not planned.due or state.was_refused(planned):
+        if not planned.due:
             state.settle(around, offering.snapshot, planned)
             return None
         self._responses += 1
         nonce = str(self._responses)
+        if state is self._clusters and self._endpoints is not None:
+            self._endpoints.renew(_changed(state.last.parents, planned.after.parents))
         state.send(Flight(nonce, around.shelf, planned))
         body = self._sharing.body(state.type_url, planned)
         return Response(Sent(state.type_url, planned.after.version, nonce, len(planned.carried), len(body)), body)
 
     def _believe(self, state: TypeState, around: Around) -> None:
         by_name = self._node is not None and self._node.agent == ENVOY and not around.shelf.label
-        trusted = state.subscription.wildcard or (by_name and not rule(state.type_url).full_state)
+        trusted = state.subscription.wildcard or (by_name and not state.full_state)
         claimed = self._sharing.claimed(Scene(around, state.subscription), state.claim) if trusted else None
-        state.believe(claimed, self._sharing)
+        doubted = self._sharing.doubted(self._node, state.type_url)
+        state.believe(claimed, self._sharing, doubted=doubted)
 
     def _around(self, offering: Offering, state: TypeState) -> Around:
         shelf = self._sharing.shelf(offering, state.type_url)
@@ -194,3 +203,9 @@ class SotwStream:
         held = [state.held for state in self._order if rule(state.type_url).rank > ENDPOINT_RANK]
         flying = [s.flight.plan.after for s in self._order if s.flight and rule(s.type_url).rank > ENDPOINT_RANK]
         return (*held, *flying)
+
+
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> frozenset[str]:
+    if before is after:
+        return NOBODY
+    return frozenset(name for name, version in after.items() if before.get(name) != version)

@@ -12,13 +12,14 @@ from typing import NamedTuple
 from xds_server.protocol.events import Acked, Nacked, Version
 from xds_server.protocol.holding import NOTHING, Holding, Shelf
 from xds_server.protocol.plan import Around, Plan, Scene
-from xds_server.protocol.refusals import NO_REFUSALS, Refusals
+from xds_server.protocol.refusals import NO_REFUSALS, Refusals, blamed
 from xds_server.protocol.rules import WILDCARD, rule
 from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.subscription import Subscription
 from xds_server.protocol.wire import Request
 from xds_server.snapshot.resource import Snapshot
 
+NOBODY: frozenset[str] = frozenset()
 _NONE_REFUSED: frozenset[Version] = frozenset()
 
 
@@ -47,8 +48,8 @@ class TypeState:
     """One type on one stream."""
 
     __slots__ = (
-        "acked", "calm", "claim", "flight", "fresh", "full_state", "held", "nack", "nonce", "refusals", "returning",
-        "sent", "spoken", "subscription", "synced", "type_url", "waiting",
+        "acked", "calm", "claim", "doubtful", "flight", "fresh", "full_state", "held", "last", "lost", "nack", "nonce",
+        "refusals", "returning", "sent", "spoken", "subscription", "synced", "type_url", "unsure", "waiting",
     )  # fmt: skip
 
     def __init__(self, type_url: str, claim: str) -> None:
@@ -58,12 +59,16 @@ class TypeState:
         self.calm: Around | None = None
         self.subscription = Subscription()
         self.held = NOTHING
-        self.fresh: frozenset[str] = frozenset()
+        self.last = NOTHING
+        self.lost = NOBODY
+        self.fresh = NOBODY
         self.refusals: Refusals = NO_REFUSALS
         self.flight: Flight | None = None
         self.nonce = ""
         self.spoken = False
         self.returning = False
+        self.unsure = False
+        self.doubtful = False
         self.sent = ""
         self.acked = ""
         self.synced = ""
@@ -88,43 +93,61 @@ class TypeState:
         self.subscription = after._replace(names=sharing.names(after.names))
         self.fresh = frozenset(name for name in self.fresh if after.covers(name)) | after.added_since(before)
         self.held = sharing.within(self.type_url, self.held, after)
+        self.last = sharing.within(self.type_url, self.last, after)
         return True
 
-    def answer(self, flight: Flight, error: str | None) -> Acked | Nacked:
+    def answer(self, flight: Flight, error: str | None, sharing: Sharing) -> Acked | Nacked:
         """Take in the client's answer to the response in flight."""
         self.calm = None
         self.flight = None
         self.returning = False
         version = flight.plan.after.version
         if error is None:
-            self.held = flight.plan.after
+            self.held = sharing.without(self.type_url, flight.plan.after, self.lost)
+            self.unsure = False
             self.acked = version
             self.refusals = self.refusals.acked(flight.plan.changed)
+            self.doubtful = bool(self.refusals.suspects)
             return Acked(self.type_url, version, flight.nonce)
-        self.refusals = self.refusals.nacked(flight.plan.changed)
         self.nack = Nacked(self.type_url, version, flight.nonce, error, flight.plan.changed)
+        if self.unsure:
+            self.refusals = self.refusals.blaming(blamed(error, flight.plan.changed))
+            bad = {name for name, _ in self.refusals.bad}
+            self.held = sharing.without(self.type_url, flight.plan.after, bad)
+        else:
+            self.refusals = self.refusals.nacked(flight.plan.changed)
+            self.doubtful = self.doubtful or not self._nothing_applied(flight)
+            if not self.doubtful:
+                self.last = self.held
         return self.nack
 
-    def believe(self, held: Holding | None, sharing: Sharing) -> None:
-        """Settle the claim of the first request: the client has this, or nothing that we know."""
+    def believe(self, held: Holding | None, sharing: Sharing, *, doubted: bool) -> None:
+        """Settle the claim of the first request: the client has this, or more or less this, or nothing that we know."""
         self.claim = ""
         if held is None:
+            self.unsure = self.full_state
             return
         self.held = sharing.within(self.type_url, held, self.subscription)
         self.acked = held.version
-        self.spoken = True
         self.returning = True
-        self.fresh = frozenset(name for name in self.fresh if name not in {*self.held.resources, WILDCARD})
+        self.doubtful = doubted
+        if not doubted:
+            self.last = self.held
+            self.spoken = True
+            self.fresh = frozenset(name for name in self.fresh if name not in {*self.held.resources, WILDCARD})
 
-    def was_refused(self, planned: Plan) -> bool:
-        """Return whether this response says nothing new and was rejected: nothing would come of repeating it."""
-        return self.nack is not None and not planned.changed and planned.after.version == self.nack.version
+    @property
+    def settled(self) -> bool:
+        """Return whether the client has exactly what its last accepted version says."""
+        return self.flight is None and not self.doubtful and not self.unsure
 
     def send(self, flight: Flight) -> None:
         """Note that a response is under way."""
         self.calm = None
         self.flight = flight
         self.nonce = flight.nonce
+        self.last = flight.plan.after
+        self.lost = NOBODY
         self.sent = flight.plan.after.version
         self.spoken = True
         self.fresh &= flight.plan.waiting
@@ -132,19 +155,36 @@ class TypeState:
     def settle(self, around: Around, snapshot: Snapshot, planned: Plan) -> None:
         """Note that there is nothing to send: unless something waits, the client is in sync."""
         self.calm = around
-        if not planned.due and not planned.waiting:
+        if not planned.waiting and planned.after.digest == self.held.digest:
             self.synced = snapshot.versions.get(self.type_url, planned.after.version)
 
     def forget(self, names: Set[str], sharing: Sharing) -> None:
-        """Note that the client has let go of these."""
+        """Note that the client has let go of these, or will have when it has taken what is under way."""
         self.calm = None
+        self.lost |= names
         self.held = sharing.without(self.type_url, self.held, names)
+
+    def renew(self, names: Set[str]) -> None:
+        """Note that the client needs these again if it asks for them."""
+        wanted = names if self.subscription.wildcard else names & self.subscription.names
+        if wanted:
+            self.calm = None
+            self.fresh |= wanted
 
     def scene(self, around: Around) -> Scene:
         """Return all that the next plan depends on."""
         refused = self.refusals.refused if self.refusals is not NO_REFUSALS else _NONE_REFUSED
         answer = not self.spoken and self.full_state
-        return Scene(around, self.subscription, self.held, self.fresh, answer, self.returning, refused)
+        return Scene(
+            around, self.subscription, self.held, self.last, self.fresh, answer, self.returning, self.unsure, refused
+        )
+
+    def _nothing_applied(self, flight: Flight) -> bool:
+        """Return whether a rejected response differed from what the client has by the one culprit alone."""
+        changed = {name for name, _ in flight.plan.changed}
+        return (
+            len(changed) == 1 and self.held.resources.keys() - changed == flight.plan.after.resources.keys() - changed
+        )
 
     def status(self) -> TypeStatus:
         """Return the part that operators see."""

@@ -78,6 +78,7 @@ class ClientStream:
         finally:
             if self._writer is not None:
                 self._writer.cancel()
+            self._conversation.end()
             self._emit(self._ending or Closed("", "the client ended the stream"))
         if self._ending is not None:
             await self._context.abort(grpc.StatusCode[self._ending.code], self._ending.message)

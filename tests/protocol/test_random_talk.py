@@ -1,0 +1,159 @@
+"""Random worlds, subscriptions, rejections, delays and reconnects, against what must hold whatever happens.
+
+The oracle is dumb on purpose: at every moment each route the client has names only clusters that are there with their
+endpoints; nothing comes twice; and when all is quiet the client has exactly the snapshot, apart from what is bad.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from tests.protocol.fake_envoy import BAD, FakeEnvoy
+from tests.protocol.talk import LETTERS, TYPES, world
+from xds_server.protocol.sharing import Sharing
+from xds_server.protocol.sotw import SotwStream
+
+VERSION = st.sampled_from(["1", "1", "1", "2", "2", "3", BAD])
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> list[str]:
+    """The lines of a consistent snapshot: up to three clusters, two routes, two listeners; versions say the needs."""
+    clusters = draw(st.lists(st.sampled_from("abc"), unique=True))
+    lines = [f"{letter} {name}={draw(VERSION)}" for name in clusters for letter in "CE"]
+    routes = ["r1", "r2"][: draw(st.sampled_from([1, 1, 2, 0]))]
+    for route in routes:
+        needs = sorted(draw(st.sets(st.sampled_from(clusters)))) if clusters else []
+        lines.append(f"R {route}={draw(VERSION)}:{'+'.join(needs)} > {' '.join(f'C:{need}' for need in needs)}")
+    for listener in ["l1", "l2"][: draw(st.sampled_from([1, 1, 2, 0]))] if routes else []:
+        route = draw(st.sampled_from(routes))
+        lines.append(f"L {listener}={draw(VERSION)}:{route} > R:{route}")
+    return lines
+
+
+def needs_of(route_version: str) -> list[str]:
+    return [name for name in route_version.split(":")[1].split("+") if name]
+
+
+class Talk(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.snapshot = world()
+        self.sharing = Sharing()
+        self.down: deque[bytes] = deque()
+        self.envoy = FakeEnvoy()
+        self.blind = False
+        self._connect()
+
+    def _connect(self) -> None:
+        self.stream = SotwStream(self.sharing)
+        self.down.clear()
+        self.envoy.connects()
+
+    @rule(lines=worlds())
+    def publish(self, lines: list[str]) -> None:
+        self.snapshot = world(*lines)
+
+    @rule(lines=worlds())
+    def publish_and_send(self, lines: list[str]) -> None:
+        self.publish(lines)
+        self.server_sends()
+
+    @rule()
+    def server_sends(self) -> None:
+        if self.stream.identified:
+            self.down.extend(response.encode() for response in self.stream.offer(self.snapshot))
+
+    @rule()
+    def envoy_takes_one(self) -> None:
+        if self.down:
+            self.envoy.takes(self.down.popleft())
+
+    @rule()
+    def server_hears_one(self) -> None:
+        if self.envoy.out:
+            self.stream.receive(self.envoy.out.popleft())
+
+    @rule()
+    def stream_breaks(self) -> None:
+        self.stream.end()
+        self._connect()
+
+    @rule()
+    def all_is_said(self) -> None:
+        while self.envoy.out or self.down:
+            self._exchange()
+        self._compare()
+
+    @rule()
+    def server_restarts_when_all_is_said(self) -> None:
+        """A new server knows nothing of what clients have: it must find that out before anything else changes.
+
+        It cannot where something is bad: what the client has instead is known to the client alone.
+        """
+        self.all_is_said()
+        self.blind = self._any_bad()
+        self.sharing = Sharing()
+        self._connect()
+        self.all_is_said()
+
+    def teardown(self) -> None:
+        self.all_is_said()
+
+    @invariant()
+    def no_route_without_its_clusters(self) -> None:
+        for route in self.envoy.has["R"].values():
+            for cluster in () if self.blind else needs_of(route):
+                assert cluster in self.envoy.warm, f"route {route} without {cluster}"
+
+    def _exchange(self) -> None:
+        while self.envoy.out:
+            self.stream.receive(self.envoy.out.popleft())
+            self.server_sends()
+        while self.down:
+            self.envoy.takes(self.down.popleft())
+            self.no_route_without_its_clusters()
+            self.server_sends()
+
+    def _compare(self) -> None:
+        self.server_sends()
+        while self.envoy.out or self.down:
+            self._exchange()
+        good = {letter: self._good(letter) for letter in "CEL"}
+        for letter in "CEL":
+            has = self.envoy.has[letter]
+            assert {name: has.get(name) for name in good[letter]} == good[letter], letter
+        routes = self._good("R")
+        for name, version in routes.items():
+            if not self.blind and all(cluster in self.envoy.warm for cluster in needs_of(version)):
+                assert self.envoy.has["R"].get(name) == version
+        assert self._left_over() == set()
+        assert not self.envoy.warming & good["E"].keys()
+        if not self._any_bad():
+            self.blind = False
+            assert {LETTERS[s.type_url]: s.synced for s in self.stream.status() if s.resources} == {
+                LETTERS[s.type_url]: self.snapshot.versions[s.type_url] for s in self.stream.status() if s.resources
+            }
+
+    def _good(self, letter: str) -> dict[str, str]:
+        """What a client must have: all that is not bad of what it gets."""
+        offered = self.snapshot.resources.get(TYPES[letter], {})
+        asked = offered if letter in "CL" else self.envoy.names(letter)
+        return {n: offered[n].version for n in asked if n in offered and not offered[n].version.startswith(BAD)}
+
+    def _left_over(self) -> set[str]:
+        """Clusters and listeners that should be gone: not in the snapshot, and not named by a route that stays."""
+        named = {cluster for route in self.envoy.has["R"].values() for cluster in needs_of(route)}
+        clusters = self.envoy.has["C"].keys() - self.snapshot.resources.get(TYPES["C"], {}).keys() - named
+        return clusters | (self.envoy.has["L"].keys() - self.snapshot.resources.get(TYPES["L"], {}).keys())
+
+    def _any_bad(self) -> bool:
+        return any(r.version.startswith(BAD) for by_name in self.snapshot.resources.values() for r in by_name.values())
+
+
+Talk.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestTalk = Talk.TestCase
