@@ -29,10 +29,30 @@ MAX_BYTES = 8 * 1024 * 1024
 MAX_NODES = 1_000_000
 """Values after aliases are expanded. Honest text of MAX_BYTES has about 750,000."""
 
-TOO_MANY = f"more than {MAX_NODES:,} values (what an alias names counts each time); split the policy"
-
 MAX_DEPTH = 32
 """A policy needs 7."""
+
+
+class Form(NamedTuple):
+    """What the text is: words for messages, and how deep it may nest.
+
+    `secret` is for texts that may hold passwords: no message repeats anything of them.
+    """
+
+    noun: str = "a policy"
+    top: str = TOP
+    depth: int = MAX_DEPTH
+    usual_depth: int = 7
+    secret: bool = False
+
+    @property
+    def too_many(self) -> str:
+        """Say that there are too many values."""
+        plain = self.noun.removeprefix("a ")
+        return f"more than {MAX_NODES:,} values (what an alias names counts each time); split the {plain}"
+
+
+POLICY = Form()
 
 
 class ScalarNode(NamedTuple):
@@ -99,8 +119,9 @@ class _Open(NamedTuple):
 class _Composer:
     """Builds one tree from one text."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, form: Form) -> None:
         self._source = source
+        self._form = form
         self._roots: list[Node] = []
         self._children = self._roots
         self._open: list[_Open] = []
@@ -128,14 +149,14 @@ class _Composer:
 
     def _document(self, event: events.DocumentStartEvent) -> None:
         if self._roots:
-            raise self._refuse(event, "a policy is one YAML document; remove what follows this `---`")
+            raise self._refuse(event, f"{self._form.noun} is one YAML document; remove what follows this `---`")
 
     def _scalar(self, event: events.ScalarEvent) -> None:
         mark = event.start_mark
         node = ScalarNode(event.value, not event.style, mark.line + 1, mark.column + 1)  # type: ignore[union-attr]
         self._count += 1
         if self._count > MAX_NODES:
-            raise self._refuse(event, TOO_MANY)
+            raise self._refuse(event, self._form.too_many)
         self._children.append(node)
         if event.tag is not None:
             self._tagged(event, event.tag)
@@ -149,8 +170,9 @@ class _Composer:
         node = MapNode(children, line, column) if mapping else ListNode(children, line, column)
         if event.tag is not None:
             self._tagged(event, event.tag)
-        if len(self._open) >= MAX_DEPTH:
-            raise self._refuse(event, f"nested more than {MAX_DEPTH} levels deep; a policy needs 7")
+        if len(self._open) >= self._form.depth:
+            usual = f"{self._form.noun} needs {self._form.usual_depth}"
+            raise self._refuse(event, f"nested more than {self._form.depth} levels deep; {usual}")
         if event.anchor is not None:
             self._anchors.pop(event.anchor, None)
         self._open.append(_Open(node, self._children, event.anchor, self._count))
@@ -164,53 +186,56 @@ class _Composer:
 
     def _alias(self, event: events.AliasEvent) -> None:
         name = event.anchor or ""
+        shown = "" if self._form.secret else f" *{name}"
         if any(collection.anchor == name for collection in self._open):
-            raise self._refuse(event, f"the alias *{name} stands inside what it names; write the value out")
+            raise self._refuse(event, f"the alias{shown} stands inside what it names; write the value out")
         if name not in self._anchors:
-            raise self._refuse(event, f"the alias *{name} names no anchor; define &{name} before it, or quote the text")
+            define = "its anchor" if self._form.secret else f"&{name}"
+            raise self._refuse(event, f"the alias{shown} names no anchor; define {define} before it, or quote the text")
         self._add(event, *self._anchors[name])
 
     def _add(self, event: events.Event, node: Node, count: int) -> None:
         self._count += count
         if self._count > MAX_NODES:
-            raise self._refuse(event, TOO_MANY)
+            raise self._refuse(event, self._form.too_many)
         self._children.append(node)
 
     def _tagged(self, event: events.Event, tag: str) -> None:
+        which = "" if self._form.secret else f" such as {quoted(tag)}"
         if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(self._problem(event, f"tags such as {quoted(tag)} are not supported; remove it"))
+            self.problems.append(self._problem(event, f"tags{which} are not supported; remove it"))
 
     def _refuse(self, event: events.Event, message: str) -> PolicyError:
         return PolicyError([*self.problems, self._problem(event, message)])
 
     def _problem(self, event: events.Event, message: str) -> Problem:
-        return Problem(self._source, *_position(event), TOP, message)
+        return Problem(self._source, *_position(event), self._form.top, message)
 
 
-def compose(text: str | bytes, source: str) -> tuple[Node | None, tuple[Problem, ...]]:
+def compose(text: str | bytes, source: str, form: Form = POLICY) -> tuple[Node | None, tuple[Problem, ...]]:
     """Return the root of the tree (None for an empty text), and problems that did not stop the reading.
 
     Raises PolicyError where the text cannot be read to its end.
     """
-    decoded = _decode(text, source)
-    composer = _Composer(source)
+    decoded = _decode(text, source, form)
+    composer = _Composer(source, form)
     try:
         root = composer.compose(decoded)
     except yaml.reader.ReaderError as error:
         before = decoded.encode()[: error.position].decode(errors="ignore")
         message = f"the character U+{_code(error):04X} is not allowed in YAML; remove it"
-        raise PolicyError([_at_end_of(before, source, message)]) from None
+        raise PolicyError([_at_end_of(before, source, form, message)]) from None
     except yaml.MarkedYAMLError as error:
-        raise PolicyError([*composer.problems, _syntax(error, decoded, source)]) from None
+        raise PolicyError([*composer.problems, _syntax(error, decoded, source, form)]) from None
     return root, tuple(composer.problems)
 
 
-def _decode(text: str | bytes, source: str) -> str:
+def _decode(text: str | bytes, source: str, form: Form) -> str:
     try:
         data = text.encode() if isinstance(text, str) else text
         if len(data) > MAX_BYTES:
-            message = f"the text has {len(data):,} bytes; a policy may have {MAX_BYTES:,} (8 MiB)"
-            raise PolicyError([Problem(source, 1, 1, TOP, message)])
+            message = f"the text has {len(data):,} bytes; {form.noun} may have {MAX_BYTES:,} (8 MiB)"
+            raise PolicyError([Problem(source, 1, 1, form.top, message)])
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode()
@@ -218,10 +243,10 @@ def _decode(text: str | bytes, source: str) -> str:
     except UnicodeEncodeError as error:
         before = error.object[: error.start]
         message = "the text cannot be written as UTF-8; remove the surrogate character"
-    raise PolicyError([_at_end_of(before, source, message)])
+    raise PolicyError([_at_end_of(before, source, form, message)])
 
 
-def _syntax(error: yaml.MarkedYAMLError, text: str, source: str) -> Problem:
+def _syntax(error: yaml.MarkedYAMLError, text: str, source: str, form: Form) -> Problem:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line, mark.column) if mark else (0, 0)
     lines = text.split("\n")
@@ -236,16 +261,16 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, source: str) -> Problem:
         start = error.context_mark
         within = f", {error.context} that begins at {start.line + 1}:{start.column + 1}" if start else ""
         message = f"{error.problem or 'not YAML'}{within}; check quotes, brackets and indentation"
-    return Problem(source, line + 1, column + 1, TOP, message)
+    return Problem(source, line + 1, column + 1, form.top, message)
 
 
 def _code(error: yaml.reader.ReaderError) -> int:
     return error.character if isinstance(error.character, int) else ord(error.character)
 
 
-def _at_end_of(before: str, source: str, message: str) -> Problem:
+def _at_end_of(before: str, source: str, form: Form, message: str) -> Problem:
     lines = before.split("\n")
-    return Problem(source, len(lines), len(lines[-1]) + 1, TOP, message)
+    return Problem(source, len(lines), len(lines[-1]) + 1, form.top, message)
 
 
 def _position(event: events.Event) -> tuple[int, int]:

@@ -21,7 +21,11 @@ class TypeUrl:
     ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
     CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
     ENDPOINT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+    SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
     RUNTIME = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
+    EXTENSION = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+    SCOPED_ROUTE = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
+    VIRTUAL_HOST = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 
 
 class Key(NamedTuple):
@@ -38,7 +42,7 @@ class Resource:
     type_url: str
     name: str
     version: str
-    body: bytes
+    body: bytes = field(repr=False)  # it may hold a secret
     needs: tuple[Key, ...] = ()
 
     @property
