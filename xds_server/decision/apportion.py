@@ -30,6 +30,8 @@ def apportion(
     whole = sum(flows)
     if not whole:
         return (0,) * len(flows)
+    if whole in flows:  # one has everything, as in most rows
+        return tuple([total if flow else 0 for flow in flows])
     weights = [flow * total // whole for flow in flows]
     left = total - sum(weights)
     if left:
