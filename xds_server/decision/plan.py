@@ -66,8 +66,9 @@ def reflex(capacity: Sequence[int], cost: Matrix, flows: Matrix, gone: int) -> R
         ratio = placed.ratio
         loads = [a + b for a, b in zip(loads, placed.loads, strict=True)]
         rows = {v: row for v, row in zip(movers, placed.flows, strict=True) if any(row)}
-    clear = [limit > load for limit, load in zip(left, loads, strict=True)]
-    return Reflex(tuple(rows.get(v) or _direction(left, row, clear) for v, row in enumerate(cost)), ratio)
+    serving = [r for r, limit in enumerate(left) if limit]
+    clear = [r for r in serving if left[r] > loads[r]]
+    return Reflex(tuple([rows.get(v) or _direction(row, clear, serving) for v, row in enumerate(cost)]), ratio)
 
 
 def n_minus_1(
@@ -85,25 +86,24 @@ def _without(capacity: Sequence[int], gone: int) -> list[int]:
     return left
 
 
-def _direction(capacity: Sequence[int], row: Sequence[int], clear: Sequence[bool]) -> tuple[int, ...]:
-    """Return one unit on the nearest serving region, one with room if there is any.
+def _direction(row: Sequence[int], clear: Sequence[int], serving: Sequence[int]) -> tuple[int, ...]:
+    """Return one unit on the nearest of the regions that serve, one that is clear (has room) if there is any.
 
     If the view may use none, all that serve share alike: which paths are really cut is not known to us.
     """
-    for open_to in (clear, capacity):
-        reach = [c if is_open else FORBIDDEN for c, is_open in zip(row, open_to, strict=True)]
-        nearest = min(reach)
-        if nearest < FORBIDDEN:
+    for candidates in (clear, serving):
+        nearest = min(candidates, key=row.__getitem__, default=None)
+        if nearest is not None and row[nearest] < FORBIDDEN:
             unit = [0] * len(row)
-            unit[reach.index(nearest)] = 1
+            unit[nearest] = 1
             return tuple(unit)
-    return tuple(int(limit > 0) for limit in capacity)
+    return tuple([int(r in serving) for r in range(len(row))])
 
 
 def _mean_cost(flows: Matrix, cost: Matrix) -> float:
     """Return the mean cost of a unit, over the flows whose cost is known."""
     units = sum(map(sum, flows))
-    total = sum(sum(map(mul, row, costs)) for row, costs in zip(flows, cost, strict=True))
+    total = sum([sum(map(mul, row, costs)) for row, costs in zip(flows, cost, strict=True)])
     if total >= FORBIDDEN:
         pairs = [pair for rows in zip(flows, cost, strict=True) for pair in zip(*rows, strict=True)]
         units = sum(flow for flow, c in pairs if c < FORBIDDEN)
