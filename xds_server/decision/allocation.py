@@ -117,6 +117,8 @@ def _nearest(units: int, row: Sequence[int], previous: Sequence[int], window: in
     low = min(row)
     if low >= FORBIDDEN:
         return [0] * len(row)
+    if not window and row.count(low) == 1:
+        return _cheapest(units, row)
     limit = low + window
     flows = [0] * len(row)
     for r, was in enumerate(previous):
@@ -183,6 +185,8 @@ def _room(capacity: Sequence[int], background: Sequence[int], factor: Ratio) -> 
     if factor != FITS:
         num, den = factor
         capacity = [-(-num * limit // den) for limit in capacity]
+    if not any(background):
+        return list(capacity)
     return [limit - used if limit > used else 0 for limit, used in zip(capacity, background, strict=True)]
 
 
@@ -219,7 +223,7 @@ def _smallest_factor(
             if not cut:
                 return moves, factor, hot
         hot = [r for r in cut if r not in settled]
-        need = sum(held[r] - settled.get(r, 0) for r in cut)
+        need = sum([held[r] - settled.get(r, 0) for r in cut])
         factor = _level(need, [(capacity[r], background[r]) for r in hot])
 
 
@@ -229,8 +233,8 @@ def _level(need: int, regions: Sequence[tuple[int, int]]) -> Ratio:
     A region that is above f·capacity already takes nothing; leaving it out can only lower f, so none comes back.
     """
     while True:
-        num = need + sum(used for _, used in regions)
-        den = sum(limit for limit, _ in regions)
+        num = need + sum([used for _, used in regions])
+        den = sum([limit for limit, _ in regions])
         kept = [(limit, used) for limit, used in regions if num * limit > used * den]
         if len(kept) == len(regions):
             divisor = gcd(num, den)
