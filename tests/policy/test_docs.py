@@ -60,7 +60,10 @@ def test_every_key_of_the_grammar_has_its_table() -> None:
 
 
 def test_examples_on_the_page_are_accepted() -> None:
-    whole, regions, fleets = (text for language, text in BLOCK.findall(PAGE.read_text())[:3] if language == "yaml")
+    blocks = [text for language, text in BLOCK.findall(PAGE.read_text()) if language == "yaml"]
+    whole, regions, *_ = blocks
+    health, fleets = (next(text for text in blocks if text.startswith(key)) for key in ("defaults:", "fleets:"))
+    assert parse("version: 1\nregions: {us-east-1: }\n" + health + REST, "health").policy.services["s"].health.body
     assert parse(whole, "whole").warnings == ()
     assert parse("version: 1\n" + regions + REST, "regions").policy.latency_ms["us-east-1", "us-east-1"] == 2.0
     services = REST.replace("{s:", "{search: {deployments: {us-east-1: {endpoints: [b:1], capacity: 1}}}, checkout:")

@@ -119,11 +119,13 @@ DURATION = some("10ms", "500ms", "0.5s", "1s", "2s", "1m", "25h", "-1s", 1)
 PERCENT = some("0%", "5%", "33.5%", "50%", "101%", 5)
 COUNT = some(0, 1, 7, 80, "1", 1.5, 10**6)
 HEALTH = section(
-    type=some("http", "tcp", "icmp"),
+    type=some("http", "tcp", "grpc", "icmp"),
     path=some("/up", "up", 1),
     host=some("a.b:1", "a b"),
     port=COUNT,
     statuses=st.lists(some(200, "200-299", "204", 99), max_size=2),
+    body=some("ok", "a\nb", "", 1),
+    grpc_service=some("shop.v1.Checkout", "a b"),
     interval=DURATION,
     timeout=DURATION,
     unhealthy_after=COUNT,

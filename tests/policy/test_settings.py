@@ -8,7 +8,7 @@ from xds_server.policy.nodes import compose
 from xds_server.policy.parse import DEFAULT_LISTEN
 from xds_server.policy.reading import Reading
 from xds_server.policy.settings import Settings, attributes
-from xds_server.policy.types import HealthCheck, ProbeKind, Protocol, Region, Retries, Rollout, Timeouts
+from xds_server.policy.types import Fleet, HealthCheck, ProbeKind, Protocol, Region, Retries, Rollout, Timeouts
 
 
 def written(keys: tuple[Key, ...]) -> str:
@@ -32,7 +32,7 @@ def read(section: Section) -> Tree:
 
 DIFFERENT = Settings(
     protocol=Protocol.GRPC,
-    health=HealthCheck(ProbeKind.TCP, "/x", None, None, frozenset({1}), 7, 7, 7, 7),
+    health=HealthCheck(ProbeKind.TCP, "/x", None, None, frozenset({1}), 7, 7, 7, 7, None, ""),
     timeouts=Timeouts(7, None, None, 7),
     retries=Retries(7, 0.7, None),
     reserve=0.7,
@@ -45,7 +45,7 @@ def test_written_defaults_are_the_values() -> None:
     assert DIFFERENT.overlay(read(Section(SETTINGS))) == Settings()
     assert Rollout(**attributes(ROLLOUT.keys, read(ROLLOUT))) == Rollout()
     assert read(REGION) == {"drain": Region("r").drain}
-    assert read(FLEET) == {"listen": DEFAULT_LISTEN}
+    assert read(FLEET) == {"listen": DEFAULT_LISTEN, "access_logs": Fleet("f", "", 0).access_logs}
 
 
 def test_every_field_of_the_settings_has_its_key() -> None:

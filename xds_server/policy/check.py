@@ -122,7 +122,14 @@ _AT_MOST: tuple[Rule, ...] = (
 )
 """The first may be at most the second, whichever section either comes from."""
 
-_HTTP_ONLY = ("path", "host", "statuses")
+_ONLY_FOR = {
+    "path": ProbeKind.HTTP,
+    "host": ProbeKind.HTTP,
+    "statuses": ProbeKind.HTTP,
+    "body": ProbeKind.HTTP,
+    "grpc_service": ProbeKind.GRPC,
+}
+"""Keys of `health` that one type of probe uses. Beside a `type` that does not, they are a mistake."""
 
 
 def _consistent(tree: Tree, settings: Mapping[str, Settings], reading: Reading) -> None:
@@ -131,10 +138,17 @@ def _consistent(tree: Tree, settings: Mapping[str, Settings], reading: Reading) 
     for path, section, effective in sections:
         for rule in _AT_MOST:
             _at_most(rule, path, section, effective, reading)
-        health = section.get("health", {})
-        for key in _HTTP_ONLY:
-            if health.get("type") is ProbeKind.TCP and key in health:
-                reading.wrong(f"{path}.health.{key}", "a probe of type tcp does not use it; remove it, or the type")
+        _one_kind(path, section.get("health", {}), effective.health.kind if path != "defaults" else None, reading)
+
+
+def _one_kind(path: str, health: Tree, effective: ProbeKind | None, reading: Reading) -> None:
+    """Refuse keys that the type beside them does not use; `grpc_service` also if a service's type is another."""
+    for key, kind in _ONLY_FOR.items():
+        known = health.get("type") or (effective if kind is ProbeKind.GRPC else None)
+        unread = {f"{path}.health.type", "defaults.health.type"} & reading.bad
+        if key in health and known not in {kind, None} and not unread:
+            fix = "remove it, or the type" if "type" in health else f"set type: {kind}"
+            reading.wrong(f"{path}.health.{key}", f"a probe of type {known} does not use it; {fix}")
 
 
 def _at_most(rule: Rule, path: str, section: Tree, effective: Settings, reading: Reading) -> None:
@@ -176,7 +190,10 @@ def _warn_services(tree: Tree, settings: Mapping[str, Settings], reading: Readin
             reading.warn(path, "every region it is deployed in has drain: true, so nobody is left to serve it")
         health = settings[name].health
         if settings[name].protocol is not Protocol.HTTP1 and health.kind is ProbeKind.HTTP and health.port is None:
-            message = f"probed by HTTP/1.1 on the port that speaks {settings[name].protocol}; set type: tcp, or a port"
+            other = " or grpc" if settings[name].protocol is Protocol.GRPC else ""
+            message = (
+                f"probed by HTTP/1.1 on the port that speaks {settings[name].protocol}; set type: tcp{other}, or a port"
+            )
             reading.warn(below(below("services", name), "health"), message)
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from xds_server.policy.kinds import Key, ListOf, MapOf, Section
 from xds_server.policy.scalars import (
+    body_text,
     choice,
     count,
     duration,
     endpoint,
     flag,
+    grpc_service,
     header_host,
     host,
     http_path,
@@ -35,7 +37,7 @@ HEALTH = Section(
         Key(
             "type",
             choice(ProbeKind),
-            "How an endpoint is probed: by an HTTP/1.1 GET, or by opening a TCP connection.",
+            "How an endpoint is probed: by an HTTP/1.1 GET, by opening a TCP connection, or by gRPC's health protocol.",
             default="http",
             attribute="kind",
         ),
@@ -43,6 +45,8 @@ HEALTH = Section(
         Key("host", header_host(), "`Host` header of the probe. Without it, the endpoint's own."),
         Key("port", count(1, 65_535), "Port that is probed. Without it, the endpoint's own."),
         Key("statuses", ListOf(status(), "[200, 204]"), "HTTP statuses that mean healthy.", default=[200]),
+        Key("body", body_text(), "Text that a healthy answer's body contains, in its first 16 KiB."),
+        Key("grpc_service", grpc_service(), "Service that a gRPC probe asks for. Without it, the server as a whole."),
         Key(
             "interval",
             duration("100ms", "1h"),
@@ -150,6 +154,13 @@ FLEET = Section(
     (
         Key("listen", listen(), "Where a sidecar takes requests.", default="127.0.0.1:10000"),
         Key("uses", ListOf(name(), "[checkout]"), "The services its sidecars get. Without it, all."),
+        Key(
+            "access_logs",
+            percent(0, 100),
+            "Share of requests whose access log entry a sidecar sends here, besides every failed one. "
+            "`0%` sends none; a bootstrap without a cluster `xds` needs that.",
+            default="5%",
+        ),
     )
 )
 

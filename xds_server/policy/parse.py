@@ -118,7 +118,8 @@ def _fleets(given: Tree) -> Mapping[str, Fleet]:
     for name, fleet in given.items():
         address = fleet.get("listen", DEFAULT_LISTEN)
         uses = tuple(sorted(service for service, _ in fleet["uses"])) if "uses" in fleet else None
-        fleets[name] = Fleet(name, address.host, address.port, uses)
+        own = {"access_logs": fleet["access_logs"]} if "access_logs" in fleet else {}
+        fleets[name] = Fleet(name, address.host, address.port, uses, **own)
     return _sorted(fleets)
 
 

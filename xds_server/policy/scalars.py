@@ -140,6 +140,16 @@ def http_path() -> Scalar:
     return pattern("a path such as /healthz", units.http_path, units.PATH)
 
 
+def body_text() -> Scalar:
+    """Take text that is looked for in an answer."""
+    return pattern("text such as ok", units.body_text, units.BODY)
+
+
+def grpc_service() -> Scalar:
+    """Take the name of a gRPC service."""
+    return pattern("a gRPC service such as shop.v1.Checkout", units.grpc_service, units.GRPC_SERVICE)
+
+
 def header_host() -> Scalar:
     """Take the Host header of a probe."""
     return pattern("a Host header such as checkout.example.com", units.header_host, units.HEADER_HOST)

@@ -27,13 +27,15 @@ class ProbeKind(StrEnum):
 
     HTTP = "http"
     TCP = "tcp"
+    GRPC = "grpc"
 
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
     """How a service's endpoints are probed, and when a verdict changes.
 
-    `port` is None for the endpoint's own. `statuses` are the HTTP statuses that count as healthy.
+    `port` is None for the endpoint's own. `statuses` are the HTTP statuses that count as healthy; `body`, if there is
+    one, must be found in the answer. `grpc_service` is what a gRPC health check asks for; empty is the whole server.
     """
 
     kind: ProbeKind = ProbeKind.HTTP
@@ -45,6 +47,8 @@ class HealthCheck:
     timeout_ms: int = 500
     unhealthy_after: int = 2
     healthy_after: int = 3
+    body: str | None = None
+    grpc_service: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +106,16 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Envoys with one `node.cluster`: where their sidecar listens, and which services they get (None: all)."""
+    """Envoys with one `node.cluster`: where their sidecar listens, and which services they get (None: all).
+
+    `access_logs` (0..1) is the share of requests whose log entry they send us, besides every failed one; 0 for no logs.
+    """
 
     name: str
     listen_host: str
     listen_port: int
     uses: tuple[str, ...] | None = None
+    access_logs: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)

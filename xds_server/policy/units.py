@@ -24,6 +24,8 @@ HOST = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-
 ADDRESS = rf"(\[[0-9A-Fa-f:.]+\]|{HOST}):[0-9]{{1,5}}"
 PATH = r"/[!-\"$-~]{0,1023}"
 HEADER_HOST = r"[A-Za-z0-9._:\[\]-]{1,255}"
+BODY = r"[ -~]{1,200}"
+GRPC_SERVICE = r"[A-Za-z_][A-Za-z0-9_.-]{0,199}"
 STATUS = r"[1-5][0-9]{2}(-[1-5][0-9]{2})?"
 
 _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
@@ -38,6 +40,8 @@ _HOST = re.compile(HOST)
 _PORT = re.compile(r":[0-9]+$")
 _PATH = re.compile(PATH)
 _HEADER_HOST = re.compile(HEADER_HOST)
+_BODY = re.compile(BODY)
+_GRPC_SERVICE = re.compile(GRPC_SERVICE)
 _STATUS = re.compile(STATUS)
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4_UNICAST = re.compile(rf"((?!0)(?!22[4-9])(?!23[0-9])(?:{_OCTET}\.){{3}}{_OCTET}):([1-9][0-9]{{0,3}})")
@@ -150,6 +154,20 @@ def header_host(text: str) -> str:
     """Read the Host header of a health check."""
     if _HEADER_HOST.fullmatch(text) is None:
         raise TextError(f"{quoted(text)} is not a Host header; write one such as checkout.example.com")
+    return text
+
+
+def body_text(text: str) -> str:
+    """Read the text that a healthy answer contains."""
+    if _BODY.fullmatch(text) is None:
+        raise TextError(f"{quoted(text)} cannot be looked for; write 1 to 200 printable ASCII characters")
+    return text
+
+
+def grpc_service(text: str) -> str:
+    """Read the name of a gRPC service, with its package."""
+    if _GRPC_SERVICE.fullmatch(text) is None:
+        raise TextError(f"{quoted(text)} is not a gRPC service; write one such as shop.v1.Checkout")
     return text
 
 
