@@ -27,9 +27,10 @@ from dataclasses import dataclass
 from xds_server.decision.protection import per_try_timeout_ms
 from xds_server.model import Address, Decision, Endpoint, Protection, Row, ServiceDecision, Target, ViewKey
 from xds_server.policy.types import Deployment, Fleet, Policy, Service
-from xds_server.snapshot import listeners, routes
+from xds_server.snapshot import grpc_view, listeners, routes
 from xds_server.snapshot.clusters import cluster_name, cluster_rest, named
 from xds_server.snapshot.endpoints import Encoded, assignment, encode_hosts, hosts_of, is_host_name
+from xds_server.snapshot.kinds import GRPC, lacking
 from xds_server.snapshot.memo import Memo
 from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl, content_version
 
@@ -57,6 +58,7 @@ class _Facts:
 
     service: Service
     view: str
+    kind: str
     regions: tuple[str, ...]
     per_try_ms: int
     weights: Row
@@ -129,27 +131,51 @@ class Builder:
         if fleet is None or view.region not in decision.regions:
             raise Inconsistent(f"the policy has no view {view}")
         parts = [
-            self._part(_facts(policy, service, decided, view.region, hosts[service.name]))
+            self._part(_facts(policy, service, decided, view, hosts[service.name]))
             for service in policy.services_of(fleet)
         ]
         resources = [resource for part in parts for resource in part.resources]
-        resources += [self._listener(fleet), self._routes(view, parts)]
+        if view.kind != GRPC:
+            resources += [self._listener(fleet), self._routes(view, parts)]
         return self._memo.get(("snapshot", view), resources, lambda: _consistent(Snapshot.of(resources)))
 
     def _part(self, facts: _Facts) -> _Part:
-        return self._memo.get(("part", facts.service.name, facts.view), facts, lambda: self._make_part(facts))
+        make = self._make_grpc_part if facts.kind == GRPC else self._make_part
+        return self._memo.get(("part", facts.service.name, facts.view, facts.kind), facts, lambda: make(facts))
 
     def _make_part(self, facts: _Facts) -> _Part:
-        service, per_try_ms = facts.service, facts.per_try_ms
+        service, per_try_ms, lacks = facts.service, facts.per_try_ms, lacking(facts.kind)
         weights = tuple(zip(facts.regions, facts.weights, strict=True))
         virtual_host = self._memo.get(
-            ("virtual host", service.name, facts.view),
+            ("virtual host", service.name, facts.view, facts.kind),
             (service, per_try_ms, weights),
-            lambda: routes.virtual_host(service, per_try_ms, weights, rewrite_host=self._has_names(service)),
+            lambda: routes.virtual_host(
+                service, per_try_ms, weights, rewrite_host=self._has_names(service), lacks=lacks
+            ),
         )
         clusters = tuple(self._cluster(facts, at) for at in range(len(facts.protection)))
         assignments = tuple(self._assignment(facts, at) for at in range(len(facts.protection)))
         return _Part(clusters + assignments, tuple(cluster.key for cluster in clusters), virtual_host)
+
+    def _make_grpc_part(self, facts: _Facts) -> _Part:
+        service, weights = facts.service, tuple(zip(facts.regions, facts.weights, strict=True))
+        clusters = tuple(self._cluster(facts, at) for at in range(len(facts.protection)))
+        assignments = tuple(self._assignment(facts, at) for at in range(len(facts.protection)))
+        keys = tuple(cluster.key for cluster in clusters)
+        route = self._memo.get(
+            ("grpc routes", service.name, facts.view),
+            (service, weights),
+            lambda: _resource(TypeUrl.ROUTE, service.name, grpc_view.route_configuration(service, weights), keys),
+        )
+        listening = tuple(self._grpc_listener(host, route.key) for host in service.hosts)
+        return _Part((*clusters, *assignments, route, *listening), keys, b"")
+
+    def _grpc_listener(self, host: str, route: Key) -> Resource:
+        return self._memo.get(
+            ("grpc listener", host),
+            route,
+            lambda: _resource(TypeUrl.LISTENER, host, grpc_view.listener(host, route.name), (route,)),
+        )
 
     def _has_names(self, service: Service) -> bool:
         """Return True if the policy names an endpoint of the service by host name."""
@@ -163,12 +189,10 @@ class Builder:
     def _cluster(self, facts: _Facts, at: int) -> Resource:
         service, protection = facts.service, facts.protection[at]
         name = cluster_name(service.name, facts.regions[at])
-        settings = (service.protocol, service.timeouts.idle_ms, *_settings(protection))
-        rest = self._memo.get(
-            settings, None, lambda: cluster_rest(service.protocol, service.timeouts.idle_ms, protection)
-        )
+        settings = (facts.kind, service.protocol, service.timeouts.idle_ms, *_settings(protection))
+        rest = self._memo.get(settings, None, lambda: _cluster_rest(facts, protection))
         return self._memo.get(
-            ("cluster", name, facts.view),
+            ("cluster", name, facts.view, facts.kind),
             rest,
             lambda: _resource(TypeUrl.CLUSTER, name, named(name, rest), (Key(TypeUrl.ENDPOINT, name),)),
         )
@@ -210,14 +234,14 @@ def _facts(
     policy: Policy,
     service: Service,
     decided: Mapping[str, ServiceDecision],
-    view: str,
+    view: ViewKey,
     hosts: tuple[Encoded, ...],
 ) -> _Facts:
     """Pick what concerns one service and view out of the decision, and check that it fits the policy."""
     decision = decided.get(service.name)
     if decision is None or not set(service.deployments) <= set(decision.regions):
         raise Inconsistent(f"the decision does not cover {service.name}")
-    v = decision.regions.index(view)
+    v = decision.regions.index(view.region)
     regions = tuple(sorted(service.deployments))
     columns = [decision.regions.index(region) for region in regions]
     protection = tuple(found for r in columns if (found := decision.protection[v][r]) is not None)
@@ -225,14 +249,22 @@ def _facts(
         raise Inconsistent(f"the decision lacks protection for a deployment of {service.name}")
     return _Facts(
         service=service,
-        view=view,
+        view=view.region,
+        kind=view.kind,
         regions=regions,
-        per_try_ms=per_try_timeout_ms(policy, service, view),
+        per_try_ms=per_try_timeout_ms(policy, service, view.region),
         weights=tuple(decision.weights[v][r] for r in columns),
         reflex=tuple(tuple(decision.reflex[gone][v][r] for r in columns) for gone in columns),
         protection=protection,
         hosts=hosts,
     )
+
+
+def _cluster_rest(facts: _Facts, protection: Protection) -> bytes:
+    if facts.kind == GRPC:
+        return grpc_view.cluster_rest(protection)
+    service = facts.service
+    return cluster_rest(service.protocol, service.timeouts.idle_ms, protection, lacking(facts.kind))
 
 
 def _settings(protection: Protection) -> tuple[object, ...]:

@@ -33,6 +33,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from xds_server.model import Protection
 from xds_server.policy.types import Protocol
 from xds_server.snapshot import attempts
+from xds_server.snapshot.kinds import NOTHING_LACKING, Feature
 from xds_server.snapshot.wire import any_of, duration, encode, part, uint32
 
 PANIC_THRESHOLD_PERCENT = 1.0
@@ -93,8 +94,13 @@ def cluster_name(service: str, region: str) -> str:
     return f"{service}@{region}"
 
 
-def cluster_rest(protocol: Protocol, idle_ms: int, protection: Protection) -> bytes:
-    """Return an encoded Cluster without its name: many region clusters share these bytes."""
+def cluster_rest(
+    protocol: Protocol, idle_ms: int, protection: Protection, lacks: frozenset[Feature] = NOTHING_LACKING
+) -> bytes:
+    """Return an encoded Cluster without its name: many region clusters share these bytes.
+
+    `lacks` are the features that its clients do not understand.
+    """
     cluster = cluster_pb2.Cluster(
         type=cluster_pb2.Cluster.EDS,
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=ads_source(EDS_FETCH_TIMEOUT_MS)),
@@ -107,7 +113,12 @@ def cluster_rest(protocol: Protocol, idle_ms: int, protection: Protection) -> by
         ),
         ignore_health_on_host_removal=True,
     )
-    cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(any_of(http_options(protocol, idle_ms)))
+    if Feature.ALWAYS_EJECT_ONE in lacks:
+        cluster.outlier_detection.ClearField("always_eject_one_host")
+    options = http_options(protocol, idle_ms)
+    if Feature.ATTEMPT_FILTERS in lacks:
+        options.ClearField("http_filters")
+    cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(any_of(options))
     return encode(cluster)
 
 

@@ -32,10 +32,12 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from xds_server.policy.types import Protocol, Service
 from xds_server.snapshot.attempts import FINAL_HEADER
 from xds_server.snapshot.clusters import cluster_name
+from xds_server.snapshot.kinds import NOTHING_LACKING, Feature
 from xds_server.snapshot.wire import any_of, duration, encode, part, uint32
 
 READ_RETRY_ON = "connect-failure,refused-stream,reset,5xx"
-WRITE_RETRY_ON = "connect-failure,refused-stream,reset-before-request"
+UNSENT_RETRY_ON = "connect-failure,refused-stream"
+WRITE_RETRY_ON = f"{UNSENT_RETRY_ON},reset-before-request"
 GRPC_RETRY_ON = "unavailable"
 SAFE_METHODS = "GET|HEAD|OPTIONS"
 KEY_HEADER = "idempotency-key"
@@ -46,13 +48,19 @@ _NAME, _VIRTUAL_HOSTS = 1, 2
 
 
 def virtual_host(
-    service: Service, per_try_ms: int, weights: Sequence[tuple[str, int]], *, rewrite_host: bool = False
+    service: Service,
+    per_try_ms: int,
+    weights: Sequence[tuple[str, int]],
+    *,
+    rewrite_host: bool = False,
+    lacks: frozenset[Feature] = NOTHING_LACKING,
 ) -> bytes:
     """Return a service's encoded VirtualHost. `weights` are those of one view, by region, all deployments listed.
 
-    `rewrite_host` lets the Host header follow the endpoint that was picked, where that has a host name.
+    `rewrite_host` lets the Host header follow the endpoint that was picked, where that has a host name. `lacks` are the
+    features that its clients do not understand.
     """
-    read, write = _read_retries(service, per_try_ms), _write_retries(service)
+    read, write = _read_retries(service, per_try_ms), _write_retries(service, lacks)
     keyed = route_components_pb2.HeaderMatcher(name=KEY_HEADER, present_match=True)
     plain = _plain_route(service, weights, rewrite_host=rewrite_host)
     routes = [
@@ -131,8 +139,9 @@ def _read_retries(service: Service, per_try_ms: int) -> route_components_pb2.Ret
     return policy
 
 
-def _write_retries(service: Service) -> route_components_pb2.RetryPolicy:
-    return _retries(WRITE_RETRY_ON, service.retries.attempts)
+def _write_retries(service: Service, lacks: frozenset[Feature]) -> route_components_pb2.RetryPolicy:
+    conditions = UNSENT_RETRY_ON if Feature.RESET_BEFORE_REQUEST in lacks else WRITE_RETRY_ON
+    return _retries(conditions, service.retries.attempts)
 
 
 def _retries(conditions: str, attempts: int) -> route_components_pb2.RetryPolicy:
