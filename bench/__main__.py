@@ -15,9 +15,10 @@ from bench.fanout import fanout
 from bench.faults import blackhole, errors, kill, marked_overload, overload
 from bench.figures import Figure, Result, as_json, table
 from bench.latency import latency
-from bench.run import Run, load_average, machine
+from bench.run import CannotMeasureError, Run, load_average, machine
 from bench.serve import edit, size, start
 from bench.snapshots import snapshots
+from xds_server.demo.processes import DemoError
 
 BENCHMARKS: Mapping[str, tuple[str, Callable[[Run], list[Figure]]]] = {
     "fault-kill": ("the region with most traffic is killed, under load", kill),
@@ -37,7 +38,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[[Run], list[Figure]]]] = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run what was asked for; 0 if everything could be measured, whatever it measured."""
+    """Run what was asked for, one after the other; 0 if all of it could be measured, whatever the figures."""
     arguments = _arguments(argv)
     chosen = [name for name in BENCHMARKS if not arguments.only or name.startswith(tuple(arguments.only))]
     if not chosen:
@@ -45,11 +46,21 @@ def main(argv: Sequence[str]) -> int:
         return 2
     facts = machine()
     print(", ".join(f"{name} {value}" for name, value in facts.items()), flush=True)
-    results = [_measure(name, quick=arguments.quick) for name in chosen]
     command = " ".join(["python -m bench", *argv])
-    arguments.out.write_text(json.dumps(as_json(results, facts, command, quick=arguments.quick), indent=2) + "\n")
+    results: list[Result] = []
+    failed = []
+    for name in chosen:
+        try:
+            results.append(_measure(name, quick=arguments.quick))
+        except (CannotMeasureError, DemoError) as problem:
+            print(f"  {name} could not be measured: {problem}", flush=True)
+            failed.append(name)
+        found = as_json(results, facts, command, quick=arguments.quick)
+        arguments.out.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     print(f"\n{table(results)}\n\nwritten to {arguments.out}")
-    return 0
+    if failed:
+        print(f"could not be measured: {', '.join(failed)}")
+    return 1 if failed else 0
 
 
 def _measure(name: str, *, quick: bool) -> Result:

@@ -1,5 +1,7 @@
 """The decision when a region dies, in CPU time: the arithmetic alone, and a whole step of the controller.
 
+Sizes are regions × views × services: 4×4×100.
+
 *Decision* is `decide_service` for every service with its plans and reasons, from verdicts to weights: each time the
 same change from the same state. *Step* is what the process does in the moment in which the region is found down: it
 also takes in a probe of every endpoint, judges health and builds the snapshots of all views.
@@ -19,6 +21,7 @@ from xds_server.model import Health, Verdict
 from xds_server.policy.types import Policy
 
 _REACH_MS = 50.0
+_STEP = "a probe of every endpoint, health, the decision, all snapshots"
 _WELL = Verdict(Health.HEALTHY, 1.0, "2 of 2 endpoints up", 0.0, up=2, total=2)
 _DEAD = Verdict(Health.DOWN, 0.0, "0 of 2 endpoints up (connection refused)", 1.0, total=2)
 _BACK = Verdict(Health.RECOVERING, 1.0, "2 of 2 endpoints up, share ramps up", 2.0, ramp=0.3, up=2, total=2)
@@ -27,7 +30,7 @@ _BACK = Verdict(Health.RECOVERING, 1.0, "2 of 2 endpoints up, share ramps up", 2
 def decision(run: Run) -> list[Figure]:
     """Measure the sizes that matter."""
     services = run.pick(100, 10)
-    size = f"4 regions × 4 views × {services} services"
+    size = f"4×4×{services}"
     world = policy(services, FOUR)
     run.say(f"decision, {size}")
     dies, returns, spilling = _decide(world, run.pick(15, 3))
@@ -37,13 +40,13 @@ def decision(run: Run) -> list[Figure]:
     figures = [
         Figure(f"decision with all plans, one region dies, {size}", "ms CPU", dies, _REACH_MS, hard),
         Figure(f"decision with all plans, that region ramps up, {size}", "ms CPU", returns, _REACH_MS),
-        Figure(f"controller step with probes, health and snapshots, one region dies, {size}", "ms CPU", steps),
+        Figure(f"controller step, one region dies, {size}", "ms CPU", steps, note=_STEP),
     ]
     return figures + ([] if run.quick else _large(run))
 
 
 def _large(run: Run) -> list[Figure]:
-    size = "8 regions × 8 views × 1,000 services"
+    size = "8×8×1,000"
     run.say(f"decision, {size}")
     dies, _, _ = _decide(policy(1_000, EIGHT), 3)
     return [Figure(f"decision with all plans, one region dies, {size}", "ms CPU", dies)]

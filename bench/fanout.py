@@ -2,7 +2,8 @@
 
 The server is in this process and the clients in others, so this process's CPU time (all threads) is the server's. Each
 client has a connection and a stream of its own and subscribes as an Envoy does: clusters, assignments, listener and
-routes. The change is one of weights, which is one response with routes and one ACK.
+routes. The change is one of weights: one response with all routes (its size is in the name of
+the figure) and one ACK.
 
 Beside it, in the same run, a bare `grpc.aio` handler writes one encoded payload of the same size to the same clients:
 what gRPC in Python costs by itself. The ratio says what the conversation adds, on any machine.
@@ -96,7 +97,7 @@ def fanout(run: Run) -> list[Figure]:
     for services in run.pick((1, 100), (1,)):
         pair = _two_snapshots(services)
         payload = len(_routes_of(pair[0]))
-        figures += asyncio.run(_both(run, pair, streams, changes, f"{streams:,} streams, routes of {payload:,} bytes"))
+        figures += asyncio.run(_both(run, pair, streams, changes, f"{streams:,} streams, {payload / 1000:.1f} kB"))
     return figures
 
 
@@ -126,7 +127,7 @@ async def _both(run: Run, pair: tuple[Snapshot, Snapshot], streams: int, changes
         bare += await _measure(_Bare(pair), streams, changes)
     ratio = median(cost.cpu_us for cost in ours) / median(cost.cpu_us for cost in bare)
     return [
-        Figure(f"server CPU a stream and change with ACK, {size}", "µs CPU", tuple(cost.cpu_us for cost in ours)),
+        Figure(f"server CPU a stream, with ACK, {size}", "µs CPU", tuple(cost.cpu_us for cost in ours)),
         Figure(f"the same, bare grpc.aio handler, {size}", "µs CPU", tuple(cost.cpu_us for cost in bare)),
         Figure(f"ours ÷ bare, {size}", "×", (ratio,)),
         Figure(f"change published → last ACK, {size}", "ms", tuple(cost.ms for cost in ours)),

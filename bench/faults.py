@@ -4,6 +4,8 @@ The runs are those of `xds-server demo --headless`, as a user would start it. Re
 Plain writes may, if they were in the dying region when it died: they are counted, and how many were under way there
 then is given beside them as rate × time to answer. None may run twice. Each run restores the region ten seconds later.
 
+*Called down* is the control plane's event; *acknowledged* is when every Envoy shows weights without the region.
+
 The overload asks what retries do to a system that has no room: every region gets 120 % of what it serves, a backend
 answers 503 at once above its capacity, and the configuration is the one that lost nothing in the other runs.
 """
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import Figure
-from bench.run import Run, program
+from bench.run import CannotMeasureError, Run, program
 
 REGION = "us-east-1"
 """The region with the most traffic, see xds_server/demo/topology.py."""
@@ -51,7 +53,7 @@ def _incident(run: Run, fault: str, what: str, shift_reach: float | None = None)
     reports = [_demo(run, f"{fault} {n + 1}", options) for n in range(run.pick(3, 1))]
     failed = [report["failed_by_kind"] for report in reports]
     requests = min(report["requests_total"] for report in reports)
-    where = f"region with most traffic {what}"
+    where = f"busiest region {what}"
     by_status = ", ".join(f"{s}: {n}" for s, n in _statuses(reports).items()) or "none failed"
     figures = [
         Figure(
@@ -72,8 +74,8 @@ def _times(reports: list[Report], where: str, shift_reach: float | None) -> list
     faults = [report["faults"][0] for report in reports]
     figures = []
     for key, what, reach in (
-        ("detected_ms", "region down in the control plane's events", None),
-        ("shifted_ms", "every Envoy acknowledged weights without it", shift_reach),
+        ("detected_ms", "called down", None),
+        ("shifted_ms", "acknowledged by every Envoy", shift_reach),
     ):
         values = tuple(float(fault[key]) for fault in faults if fault[key] is not None)
         if values:
@@ -104,8 +106,8 @@ def _overload(run: Run, how: str, more: list[str]) -> list[Figure]:
     options = ["--rps", str(rps), "--duration", str(seconds), "--capacity", f"{rps / _OVERLOAD:.1f}", *more]
     reports = [_demo(run, f"overload, {how}, {n + 1}", options) for n in range(run.pick(2, 1))]
     attempts = tuple(report["attempts_per_request"] for report in reports)
-    note = f"requests that failed: {_share_failed(reports):.1%}; what does not fit is 16.7%"
-    what = f"backend attempts ÷ client requests, all regions at 120 %, {how}"
+    note = f"all regions at 120 % of capacity; {_share_failed(reports):.1%} of the requests failed, 16.7% do not fit"
+    what = f"backend attempts ÷ client requests, {how}"
     return [Figure(what, "×", attempts, _ATTEMPTS_REACH, note)]
 
 
@@ -122,7 +124,9 @@ def _demo(run: Run, name: str, options: list[str]) -> Report:
     environment = {**os.environ, "TMPDIR": str(run.directory)}
     ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
     if ended.returncode:
-        raise RuntimeError(f"the demo ended with status {ended.returncode}:\n{ended.stdout[-2000:]}{ended.stderr}")
+        raise CannotMeasureError(
+            f"the demo ended with status {ended.returncode}:\n{ended.stdout[-2000:]}{ended.stderr}"
+        )
     report: Report = json.loads(Path(file).read_text())
     run.say(f"  {report['requests_total']:,} requests, failed: {report['failed_by_kind']}")
     return report

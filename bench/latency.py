@@ -20,7 +20,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from bench.figures import Figure
-from bench.run import Run
+from bench.run import CannotMeasureError, Run
 from bench.stage import LIMIT_S, Stage, answering, listening, stage
 from bench.world import FOUR
 from xds_server.demo.processes import until
@@ -85,10 +85,10 @@ def _batch(connection: socket.socket) -> list[float]:
         while not answer.endswith(_ANSWER):
             data = connection.recv(4096)
             if not data:
-                raise RuntimeError(f"the proxy closed the connection after {answer!r}")
+                raise CannotMeasureError(f"the proxy closed the connection after {answer!r}")
             answer += data
         if not answer.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(f"the proxy answered {answer!r}")
+            raise CannotMeasureError(f"the proxy answered {answer!r}")
         values.append((time.perf_counter() - due) * 1e6)
     return values
 

@@ -18,6 +18,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class CannotMeasureError(Exception):
+    """Something that is to be measured does not work; the text says what."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One invocation. `quick` asks for the least that still shows the figure's order of magnitude."""
@@ -52,7 +56,7 @@ def program(name: str) -> str:
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        raise FileNotFoundError(f"{name} is not installed: run `make setup`")
+        raise CannotMeasureError(f"{name} is not installed: run `make setup`")
     return found
 
 

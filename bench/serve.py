@@ -60,7 +60,7 @@ async def _size(run: Run, here: Stage, services: int, seconds: int) -> list[Figu
         await asyncio.sleep(0.5)
         meter.sample(plane.pid)
         sizes.append(meter.usage.rss_mb)
-    what = f"{services} services, 4 regions, 4 Envoys"
+    what = f"{services} services, 4 Envoys"
     cpu = 100 * meter.usage.cpu_s / seconds
     return [
         Figure(f"serve: resident memory, {what}", "MB", tuple(sizes), _RSS_REACH_MB),

@@ -1,4 +1,7 @@
-"""Building what Envoys are sent, in CPU time: all of it at the start, and again after one region died."""
+"""Building what Envoys are sent, in CPU time: all of it at the start, and again after one region died.
+
+Sizes are regions × views × services: 4×4×100.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ _RUNS = 5
 def snapshots(run: Run) -> list[Figure]:
     """Measure the sizes that matter."""
     services = run.pick(100, 10)
-    figures = _sized(run, policy(services, FOUR), f"4 regions × 4 views × {services} services")
+    figures = _sized(run, policy(services, FOUR), f"4×4×{services}")
     if not run.quick:
-        figures += _sized(run, policy(1_000, EIGHT), "8 regions × 8 views × 1,000 services")
+        figures += _sized(run, policy(1_000, EIGHT), "8×8×1,000")
     return figures
 
 
