@@ -23,8 +23,11 @@ from xds_server.decision.decide import Prior
 from xds_server.decision.health import HealthBook
 from xds_server.decision.verdicts import Belief, Place
 from xds_server.model import (
+    AccessSummary,
+    AgentReport,
     Decision,
     Event,
+    LoadReport,
     Observation,
     Resolution,
     Severity,
@@ -38,6 +41,7 @@ from xds_server.rollout.news import ClientNews, Joined, Left, Refused, Settled, 
 from xds_server.rollout.quarantine import Held, Quarantine
 from xds_server.rollout.track import Track
 from xds_server.rollout.words import edited, moves
+from xds_server.snapshot.kinds import ENVOY
 from xds_server.snapshot.resource import Key, Snapshot
 
 START_GRACE_S = 1.5
@@ -56,13 +60,17 @@ class Memory:
 class Inputs:
     """Everything that came in since the last step, in the order it came. `policy` is a new one, already validated.
 
-    `retry` is an operator's order to try again what was rejected.
+    `loads`, `accesses` and `agents` are what Envoys and others report. `retry` is an operator's order to try again what
+    was rejected.
     """
 
     policy: Policy | None = None
     observations: tuple[Observation, ...] = ()
     resolutions: tuple[Resolution, ...] = ()
     clients: tuple[ClientNews, ...] = ()
+    loads: tuple[LoadReport, ...] = ()
+    accesses: tuple[AccessSummary, ...] = ()
+    agents: tuple[AgentReport, ...] = ()
     retry: bool = False
 
 
@@ -98,6 +106,7 @@ class Controller:
         self._located_with: AddressBook | None = None
         self._quarantine = Quarantine()
         self._clients: dict[int, tuple[canary.Client, ViewKey]] = {}
+        self._kinds = frozenset({ENVOY})
         self._track: Track | None = None
         self._candidate: Track | None = None
         self._trial: canary.Trial | None = None
@@ -143,8 +152,7 @@ class Controller:
         stale |= self._hear(inputs.clients, now)
         self._advance_trial(now)
         stale |= self._relocate()
-        for seen in inputs.observations:
-            self._health.learn(seen)
+        self._learn(inputs)
         moved, events = self._health.assess(now)
         self._told.events.extend(events)
         if self._waiting(now):
@@ -152,6 +160,16 @@ class Controller:
         stale |= self._marks_moved()
         self._renew(moved, now, stale=stale)
         return self._told.outcome(trial=self._renew_candidate(moved, stale=stale), wake_at=self._wake_at(now))
+
+    def _learn(self, inputs: Inputs) -> None:
+        for seen in inputs.observations:
+            self._health.learn(seen)
+        for load in inputs.loads:
+            self._health.learn_load(load)
+        for access in inputs.accesses:
+            self._health.learn_access(access)
+        for said in inputs.agents:
+            self._health.learn_agent(said)
 
     # The policy in force, and the one on trial.
 
@@ -218,18 +236,22 @@ class Controller:
             words = f"policy {digest} is in force although {', '.join(result.silent)} did not answer in time"
             self._told.add("policy.warning", now, words, "warning", digest=digest)
         self._told.succeeds = before
-        after.decide(self._health.verdict, ())
+        after.decide(self._health, ())
         self._told.decision = after.decision
         self._told.events.extend(event for pair in after.since(before) for event in moves(*pair, now))
 
     # What clients say.
 
     def _hear(self, news: tuple[ClientNews, ...], now: float) -> bool:
-        """Take in what clients said; True if it changes what others may be sent."""
-        before = len(self._quarantine.entries())
+        """Take in what clients said; True if it changes what is to be built.
+
+        Views of a kind are built from when its first client joins; nobody pays for kinds that are not in use.
+        """
+        before = len(self._quarantine.entries()), self._kinds
         for said in news:
             if isinstance(said, Joined):
                 self._clients[said.stream] = (canary.Client(said.stream, said.node_id), said.view)
+                self._kinds |= {said.view.kind}
             elif isinstance(said, Left):
                 self._clients.pop(said.stream, None)
                 others = {stream: client for stream, (client, _) in self._clients.items()}
@@ -240,7 +262,7 @@ class Controller:
                     self._settle(canary.settled(self._trial, said.stream), now)
             elif said.stream in self._clients:
                 self._refuse(said, now)
-        return len(self._quarantine.entries()) != before
+        return (len(self._quarantine.entries()), self._kinds) != before
 
     def _refuse(self, said: Refused, now: float) -> None:
         """Blame the trial if the rejected content is new in it; else keep back what one client proved bad."""
@@ -292,12 +314,12 @@ class Controller:
         """Decide and build again under the policy in force, as far as anything changed."""
         assert self._track is not None
         first = self._track.decision is None
-        pairs = self._track.decide(self._health.verdict, moved)
+        pairs = self._track.decide(self._health, moved)
         if pairs or first:
             self._told.decision = self._track.decision
             self._told.events.extend(event for pair in pairs for event in moves(*pair, now))
         if pairs or first or stale or self._told.succeeds is not None:
-            self._told.snapshots = self._track.build(self._unhealthy, self._quarantine)
+            self._told.snapshots = self._track.build(self._unhealthy, self._quarantine, self._kinds)
         if self._told.succeeds is not None:
             self._told.snapshots = dict(self._track.snapshots)
             self._told.gone = frozenset(self._told.succeeds.snapshots.keys() - self._track.snapshots.keys())
@@ -307,8 +329,8 @@ class Controller:
         if self._candidate is None or self._trial is None:
             return None
         first = self._candidate.decision is None
-        if self._candidate.decide(self._health.verdict, moved) or first or stale:
-            self._candidate.build(self._unhealthy, self._quarantine)
+        if self._candidate.decide(self._health, moved) or first or stale:
+            self._candidate.build(self._unhealthy, self._quarantine, self._kinds)
         return TrialSnapshots(frozenset(self._trial.members), self._candidate.snapshots)
 
     def _wake_at(self, now: float) -> float | None:

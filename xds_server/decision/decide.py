@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from xds_server.decision.allocation import allocate
+from xds_server.decision.allocation import FORBIDDEN, allocate
 from xds_server.decision.apportion import apportion
 from xds_server.decision.demand import demand_rps
+from xds_server.decision.measured import NOTHING_MEASURED, Measured
 from xds_server.decision.plan import n_minus_1, reflex
 from xds_server.decision.protection import overprovisioning_factor, protect
 from xds_server.decision.reasons import Facts, explain
@@ -45,6 +46,7 @@ class Frame:
     latency_ms: tuple[tuple[float, ...], ...]
     order: tuple[tuple[int, ...], ...]
     protection: tuple[tuple[Protection | None, ...], ...]
+    cuts: frozenset[tuple[int, int]] = frozenset()
     variants: dict[tuple[int, ...], tuple[tuple[Protection | None, ...], ...]] = field(default_factory=dict)
     """`protection` by overprovisioning factors, as they were needed: they are coarse, so few recur."""
 
@@ -69,6 +71,44 @@ def frame(policy: Policy, service: Service) -> Frame:
     )
 
 
+def with_measured(base: Frame, measured: Measured) -> Frame:
+    """Return the frame with measured demand, capacity and latencies, and with cut links forbidden."""
+    if measured == NOTHING_MEASURED:
+        return base
+    regions = base.regions
+    latency = tuple(
+        tuple(measured.latency_ms.get((v, r), ms) for r, ms in zip(regions, row, strict=True))
+        for v, row in zip(regions, base.latency_ms, strict=True)
+    )
+    cuts = cut_links(base, measured)
+    return replace(
+        base,
+        demand=tuple(
+            max(1, round(measured.demand_rps[v] * UNIT)) if v in measured.demand_rps else units
+            for v, units in zip(regions, base.demand, strict=True)
+        ),
+        capacity=tuple(
+            round(measured.capacity_rps[r] * UNIT) if r in measured.capacity_rps else units
+            for r, units in zip(regions, base.capacity, strict=True)
+        ),
+        latency_ms=latency,
+        cost_us=tuple(
+            tuple(FORBIDDEN if (v, r) in cuts else round(1000 * ms) for r, ms in enumerate(row))
+            for v, row in enumerate(latency)
+        ),
+        order=tuple(tuple(r for _, r in sorted((row[r], r) for r in base.order[0])) for row in latency),
+        cuts=cuts,
+    )
+
+
+def cut_links(base: Frame, measured: Measured) -> frozenset[tuple[int, int]]:
+    """Return the cut links as (view, region); not those of a view with nowhere else to go: a try beats an error."""
+    place = {name: i for i, name in enumerate(base.regions)}
+    cuts = {(place[v], place[r]) for v, r in measured.cuts if v in place and r in place}
+    deployed = base.order[0]
+    return frozenset((v, r) for v, r in cuts if not all((v, other) in cuts for other in deployed))
+
+
 @dataclass(frozen=True, slots=True)
 class Prior:
     """What is in force: ties, small changes and missing evidence go to it. `reflex` is empty where it is not known."""
@@ -76,15 +116,23 @@ class Prior:
     weights: Table
     verdicts: tuple[Verdict | None, ...]
     reflex: tuple[Table, ...] = ()
+    cuts: frozenset[tuple[int, int]] = frozenset()
 
 
 def decide_service(
-    base: Frame, verdicts: tuple[Verdict | None, ...], prior: Prior | None, *, forced: bool = False
+    base: Frame,
+    verdicts: tuple[Verdict | None, ...],
+    prior: Prior | None,
+    *,
+    forced: bool = False,
+    measured: Measured = NOTHING_MEASURED,
 ) -> ServiceDecision:
     """Return the decision for one service. `verdicts` follow `base.regions`, None where nothing is deployed.
 
-    `prior` must be over the same regions. `forced` sends every change, however small (the policy is new).
+    `prior` must be over the same regions. `forced` sends every change, however small (the policy is new). `measured`
+    takes the place of the policy's demand and latencies.
     """
+    base = with_measured(base, measured)
     full = tuple(_scaled(c, v.score if v else 0.0) for c, v in zip(base.capacity, verdicts, strict=True))
     if not any(c and v and v.serves for c, v in zip(full, verdicts, strict=True)):
         return _no_region_serves(base, verdicts, prior)
@@ -100,7 +148,7 @@ def _kept(base: Frame, verdicts: tuple[Verdict | None, ...], prior: Prior, rows:
     """Return why each row stays as it is, or an empty string: the new one goes out."""
     if _blind(verdicts, prior.weights):
         return ("held, there is no fresh evidence",) * len(rows)
-    if _verdicts_moved(prior.verdicts, verdicts):
+    if _verdicts_moved(prior.verdicts, verdicts) or prior.cuts != base.cuts:
         return ("",) * len(rows)
     limit = base.service.min_change * TOTAL_WEIGHT
     return tuple(
@@ -151,7 +199,7 @@ def _assemble(
     overload = max(1.0, *(now / c for now, c in zip(load, full, strict=True) if c))
     usable = tuple(_scaled(c, v.ramp) if v else 0 for c, v in zip(full, verdicts, strict=True))
     tables, factors = _reflex(base, verdicts, flows, usable, prior)
-    facts = Facts(base.regions, verdicts, _rps(planned), _rps(load), base.order, base.latency_ms, overload)
+    facts = Facts(base.regions, verdicts, _rps(planned), _rps(load), base.order, base.latency_ms, overload, base.cuts)
     return ServiceDecision(
         service=base.service.name,
         regions=base.regions,

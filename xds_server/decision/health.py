@@ -21,6 +21,11 @@ once" is the time in which a cut of our own network shows in every probe: two in
 die ten seconds apart are two incidents, and both are left. Rejected: holding only the last region over the limit, which
 would move all traffic to the others on the word of a monitor we no longer believe.
 
+There may be more than one monitor. Envoys probe from their own regions, and report what their traffic meets; then the
+vantages vote (votes.py), a view may be cut off from a region that is fine for others (`cuts`), and live traffic limits
+the share of a region that fails or slows down (traffic.py). Failing at once is then believed if live traffic or several
+views bear it out.
+
 All state is in `HealthBook`, owned by the controller; time comes in as an argument.
 """
 
@@ -29,37 +34,61 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from xds_server.decision.agents import AgentBook
+from xds_server.decision.evidence import MONITOR, EndpointBook
+from xds_server.decision.measured import NOTHING_MEASURED, Measured
+from xds_server.decision.traffic import TrafficBook
 from xds_server.decision.verdicts import (
     STEP,
     Belief,
-    EndpointState,
     Evidence,
     Place,
     drained,
     held,
-    judge,
-    next_endpoint,
+    limited,
     no_address,
-    stale_after_s,
+    worse,
 )
-from xds_server.model import Event, Health, Observation, Severity, Target, Verdict
+from xds_server.decision.votes import Fused, fuse
+from xds_server.model import (
+    AccessSummary,
+    AgentReport,
+    Event,
+    Health,
+    LoadReport,
+    Observation,
+    Severity,
+    Target,
+    Verdict,
+)
 from xds_server.policy.types import HealthCheck, Policy, Service
 
 MOST_AT_ONCE = 0.5
 """More than this share of a service's capacity failing at once is not believed from probes alone."""
 
+LATENCY_MATTERS_MS = 5.0
+CAPACITY_MATTERS = 0.05
+
+CUT_DWELL_S = 10.0
+"""A link that was cut is used again this long after it works, at the earliest."""
+
 
 class HealthBook:
-    """All endpoint states and beliefs. Give it the policy and targets, then observations, then ask for verdicts."""
+    """All evidence and beliefs. Give it the policy and targets, then what is seen, then ask for verdicts and cuts."""
 
     def __init__(self) -> None:
-        self._services: Mapping[str, Service] = {}
-        self._drained: frozenset[str] = frozenset()
-        self._targets: dict[Place, tuple[Target, ...]] = {}
-        self._endpoints: dict[Target, EndpointState] = {}
-        self._beliefs: dict[Place, Belief] = {}
-        self._touched: set[Place] = set()
+        self.traffic = TrafficBook()
         self.unresolvable: frozenset[Place] = frozenset()
+        self._endpoints = EndpointBook()
+        self._agents = AgentBook()
+        self._services: Mapping[str, Service] = {}
+        self._views: tuple[str, ...] = ()
+        self._drained: frozenset[str] = frozenset()
+        self._places: frozenset[Place] = frozenset()
+        self._beliefs: dict[Place, Belief] = {}
+        self._cuts: dict[Place, dict[str, float]] = {}
+        self._measured: dict[str, Measured] = {}
+        self._touched: set[Place] = set()
         self._moving: set[Place] = set()
         self._swept_at = float("-inf")
 
@@ -79,63 +108,76 @@ class HealthBook:
 
         `unresolvable` are the places of which every name was looked up in vain: down, not merely unseen.
         """
-        grouped: dict[Place, list[Target]] = {
-            Place(name, region): [] for name, service in policy.services.items() for region in service.deployments
-        }
-        for target in targets:
-            grouped[Place(target.service, target.region)].append(target)
+        checks = {Place(n, region): s.health for n, s in policy.services.items() for region in s.deployments}
+        self._endpoints.configure(checks, targets)
+        self.traffic.forget_except(checks)
         self._services = policy.services
+        self._views = tuple(sorted(policy.regions))
         self._drained = frozenset(name for name, region in policy.regions.items() if region.drain)
-        self._targets = {place: tuple(sorted(found)) for place, found in grouped.items()}
-        known = {target for found in self._targets.values() for target in found}
-        self._endpoints = {t: s for t, s in self._endpoints.items() if t in known}
-        self._beliefs = {p: b for p, b in self._beliefs.items() if p in self._targets}
+        self._places = frozenset(checks)
+        self._beliefs = {p: b for p, b in self._beliefs.items() if p in checks}
+        self._cuts = {p: cuts for p, cuts in self._cuts.items() if p in checks}
+        self._measured = {name: found for name, found in self._measured.items() if name in policy.services}
         self._moving &= self._beliefs.keys()
         self.unresolvable = unresolvable
-        self._touched = set(self._targets)
+        self._touched = set(checks)
 
     def learn(self, seen: Observation) -> None:
-        """Take one observation. One of a target that is no longer watched is ignored: it was on its way."""
+        """Take one observation."""
         place = Place(seen.target.service, seen.target.region)
-        if seen.target not in self._targets.get(place, ()):
-            return
-        before = self._endpoints.get(seen.target)
-        if before is not None and seen.at < before.at:
-            return
-        check = self._services[place.service].health
-        after = next_endpoint(before, seen, check, hasty=place not in self._beliefs)
-        self._endpoints[seen.target] = after
         belief = self._beliefs.get(place)
-        if before is None or before.up != after.up or belief is None or belief.verdict.health is Health.UNKNOWN:
+        news = self._endpoints.learn(seen, hasty=belief is None)
+        if place in self._places and (news or belief is None or belief.verdict.health is Health.UNKNOWN):
             self._touched.add(place)
+
+    def learn_load(self, report: LoadReport) -> None:
+        """Take one load report."""
+        if Place(report.service, report.region) in self._places:
+            self._touched.add(self.traffic.learn(report))
+
+    def learn_access(self, summary: AccessSummary) -> None:
+        """Take one summary of access logs."""
+        if Place(summary.service, summary.region) in self._places:
+            self._touched.add(self.traffic.learn_access(summary))
+
+    def learn_agent(self, report: AgentReport) -> None:
+        """Take one agent's report; an empty service means all of that region."""
+        self._agents.learn(report)
+        self._touched |= {p for p in self._places if p.region == report.region and report.service in {"", p.service}}
 
     def verdict(self, place: Place) -> Verdict:
         """Return the verdict in force; unknown with a full score where nothing has ever been seen."""
         belief = self._beliefs.get(place)
         return belief.verdict if belief else Verdict(Health.UNKNOWN, 1.0, "no evidence yet", 0.0)
 
+    def cuts(self, place: Place) -> frozenset[str]:
+        """Return the views that cannot reach a place although others can."""
+        return frozenset(self._cuts.get(place, ()))
+
+    def measured(self, service: str) -> Measured:
+        """Return what is measured of a service's demand and latencies, and the links that are cut."""
+        return self._measured.get(service, NOTHING_MEASURED)
+
     def undecided(self) -> tuple[Place, ...]:
         """Return the places of which nothing is known at all: a first decision waits for these."""
-        return tuple(sorted(place for place in self._targets if place not in self._beliefs))
+        return tuple(sorted(place for place in self._places if place not in self._beliefs))
 
     def unhealthy(self) -> frozenset[Target]:
-        """Return the endpoints that are down in places that are otherwise up: EDS marks these.
-
-        Where a whole place is down nothing is marked, so that Envoy still has hosts to try if we are wrong.
-        """
-        down = [target for target, state in self._endpoints.items() if state.up is False]
-        partly = {place for t in down if self._evidence(place := Place(t.service, t.region)).up}
-        return frozenset(t for t in down if Place(t.service, t.region) in partly)
+        """Return the endpoints that are down in places that are otherwise up: EDS marks these."""
+        return self._endpoints.unhealthy()
 
     def assess(self, now: float) -> tuple[frozenset[str], tuple[Event, ...]]:
         """Judge every place that may have changed. Returns the services whose verdicts did, and the events."""
         due = sorted(self._touched | self._by_time(now))
         self._touched = set()
-        proposed = {place: self._judge(place, now) for place in due}
+        votes = {place: self._vote(place, now) for place in due}
+        proposed = {place: self._judge(place, votes[place], now) for place in due}
         for service in sorted({place.service for place in due}):
             self._doubt(service, proposed, now)
-        events = []
-        changed = set()
+        events: list[Event] = []
+        for place in due:
+            self._cut(place, votes[place], now, events)
+        changed = {service for service in {place.service for place in due} if self._measure(service, now)}
         for place, belief in sorted(proposed.items()):
             before = self._beliefs.get(place)
             if belief is None or belief == before:
@@ -153,7 +195,8 @@ class HealthBook:
 
     def _believe(self, place: Place, belief: Belief) -> None:
         self._beliefs[place] = belief
-        if belief.verdict.health is Health.HEALTHY and belief.verdict.score >= 1.0:
+        verdict = belief.verdict
+        if verdict.health is Health.HEALTHY and verdict.score >= 1.0 and verdict.ramp >= 1.0:
             self._moving.discard(place)
         else:
             self._moving.add(place)
@@ -162,7 +205,7 @@ class HealthBook:
         verdict = belief.verdict
         if verdict.health is Health.DOWN and belief.hold_until > now:
             return belief.hold_until
-        evidence = self._evidence(place)
+        evidence = self._endpoints.evidence(place)
         if verdict.health is Health.RECOVERING or evidence.share > verdict.score > 0:
             return now + STEP * self._services[place.service].ramp_up_ms / 1000
         return None
@@ -173,40 +216,97 @@ class HealthBook:
         if now - self._swept_at >= 1.0:
             self._swept_at = now
             due |= {p for p in self._beliefs if p not in self._moving and not self._fresh(p, now)}
+            due |= self._cuts.keys() | self._agents.places(self._places)
         return due
 
     def _fresh(self, place: Place, now: float) -> bool:
-        newest = max((s.at for t in self._targets[place] if (s := self._endpoints.get(t))), default=None)
-        return newest is not None and now - newest <= stale_after_s(self._services[place.service].health)
-
-    def _evidence(self, place: Place) -> Evidence:
-        states = [s for t in self._targets[place] if (s := self._endpoints.get(t)) is not None]
-        decided = [s for s in states if s.up is not None]
-        worst = [s for s in decided if not s.up]
-        return Evidence(
-            up=len(decided) - len(worst),
-            decided=len(decided),
-            total=len(self._targets[place]),
-            at=max((s.at for s in states), default=0.0),
-            detail=worst[0].detail if worst else "",
-            unsettled=any(s.streak for s in states),
+        return bool(self._endpoints.fresh(place, now)) or any(
+            self.traffic.reach(view, place, now) is not None for view in self.traffic.views(place)
         )
 
-    def _judge(self, place: Place, now: float) -> Belief | None:
+    def _vote(self, place: Place, now: float) -> tuple[Fused, Evidence | None]:
+        """Count the votes on a place; with the evidence that its score rests on, None without any fresh."""
+        fresh = self._endpoints.fresh(place, now)
+        seen = {view: evidence.up > 0 for view, evidence in fresh.items() if view != MONITOR}
+        live = {
+            view: r for view in self.traffic.views(place) if (r := self.traffic.reach(view, place, now)) is not None
+        }
+        monitor = fresh.get(MONITOR)
+        fused = fuse(monitor.up > 0 if monitor else None, seen | live, self._views)
+        if fused.down is None:
+            return fused, None
+        return fused, _basis(fused, monitor, [fresh[view] for view in sorted(seen) if seen[view] is not fused.down])
+
+    def _judge(self, place: Place, votes: tuple[Fused, Evidence | None], now: float) -> Belief | None:
         """Return what to believe of a place now, before doubting the monitor; None while nothing is known."""
         before = self._beliefs.get(place)
         if place.region in self._drained:
             return drained(before, now)
         if place in self.unresolvable:
             return no_address(before, now)
-        evidence = self._evidence(place)
-        if evidence.decided == 0:
-            return before
-        if not self._fresh(place, now):
-            return before and replace(before, verdict=held(before.verdict, "no fresh evidence", now))
+        _, evidence = votes
+        if evidence is None:
+            if before is None or not self._endpoints.evidence(place).decided:
+                return before
+            return replace(before, verdict=held(before.verdict, "no fresh evidence", now))
         if before is not None and before.verdict.held is not None and evidence.unsettled:
             return before
-        return judge(before, evidence, self._services[place.service].ramp_up_ms / 1000, now)
+        ramp_up_s = self._services[place.service].ramp_up_ms / 1000
+        standing = worse(self.traffic.standing(place, now), self._agents.standing(place, now))
+        return limited(before, evidence, standing=standing, ramp_up_s=ramp_up_s, now=now)
+
+    def _measure(self, service: str, now: float) -> bool:
+        """Bring what is measured of a service up to date; True if it changed."""
+        before = self.measured(service)
+        regions = sorted(self._services[service].deployments)
+        demand = {view: rps for view in self._views if (rps := self.traffic.demand_rps(service, view, now)) is not None}
+        latency = {
+            (view, region): _steady(before.latency_ms.get((view, region)), ms)
+            for region in regions
+            for view in self.traffic.views(Place(service, region))
+            if (ms := self.traffic.latency_ms(view, Place(service, region), now)) is not None
+        }
+        cuts = frozenset((view, region) for region in regions for view in self.cuts(Place(service, region)))
+        after = Measured(demand, {**before.latency_ms, **latency}, cuts, self._capacity(service, now))
+        if after == before:
+            return False
+        self._measured[service] = after
+        return True
+
+    def _capacity(self, service: str, now: float) -> Mapping[str, float]:
+        """Return the capacity in req/s of the regions of which agents report it."""
+        found = {}
+        for region, deployment in self._services[service].deployments.items():
+            place, stated = Place(service, region), deployment.capacity_rps
+            capacity = self._agents.capacity_rps(place, stated, self.traffic.load_rps(place, now), now)
+            if capacity is not None:
+                found[region] = _coarse(self.measured(service).capacity_rps.get(region), capacity)
+        return found
+
+    def _cut(self, place: Place, votes: tuple[Fused, Evidence | None], now: float, events: list[Event]) -> None:
+        """Bring the cut links of a place up to date."""
+        fused, _ = votes
+        before = self._cuts.get(place, {})
+        if fused.down is None or place.region in self._drained:
+            return
+        lost = frozenset(view for view in fused.cut if not self._blind(view, place.service, now))
+        after = {view: since for view, since in before.items() if view in lost or now - since < CUT_DWELL_S}
+        after |= dict.fromkeys(lost, now)
+        if after:
+            self._cuts[place] = after
+        else:
+            self._cuts.pop(place, None)
+        events += [_link(place, view, "cut", "warning", now) for view in sorted(after.keys() - before.keys())]
+        events += [_link(place, view, "restored", "info", now) for view in sorted(before.keys() - after.keys())]
+
+    def _blind(self, view: str, service: str, now: float) -> bool:
+        """Return whether a view sees every region of a service down: then its own network is what is gone."""
+        seen = [
+            fresh[view].up > 0
+            for region in self._services[service].deployments
+            if view in (fresh := self._endpoints.fresh(Place(service, region), now))
+        ]
+        return len(seen) > 1 and not any(seen)
 
     def _doubt(self, service: str, proposed: dict[Place, Belief | None], now: float) -> None:
         """Hold every region of a service that fails at once with too many others (see the theory above)."""
@@ -219,12 +319,21 @@ class HealthBook:
         serving = sum(deployments[p.region].capacity_rps for p in places if (b := after[p]) is None or b.verdict.serves)
         if not failing or lost <= MOST_AT_ONCE * (lost + serving):
             return
+        if all(self._borne_out(place, now) for place in failing):
+            return
         share = round(100 * lost / (lost + serving))
         why = (
             f"{len(failing)} of {len(places)} regions ({share} % of {service}'s capacity) fail at once: monitor suspect"
         )
         for place in failing:
             proposed[place] = self._disbelieve(place, why, now)
+
+    def _borne_out(self, place: Place, now: float) -> bool:
+        """Return whether more than our own probes says that a place is down: live traffic, or two other views."""
+        if any(self.traffic.reach(view, place, now) is False for view in self.traffic.views(place)):
+            return True
+        fresh = self._endpoints.fresh(place, now)
+        return sum(evidence.up == 0 for view, evidence in fresh.items() if view != MONITOR) >= 2
 
     def _was_serving(self, place: Place, since: float) -> bool:
         before = self._beliefs.get(place)
@@ -243,8 +352,40 @@ def at_once_s(check: HealthCheck) -> float:
     return (2 * check.interval_ms + check.timeout_ms) / 1000
 
 
+def _basis(fused: Fused, monitor: Evidence | None, views: list[Evidence]) -> Evidence:
+    """Return the evidence that a place's score rests on: the monitor's if it agrees with the votes, else the views'."""
+    if monitor is not None and (monitor.up == 0) == fused.down:
+        return monitor
+    agreeing = [evidence for evidence in views if (evidence.up == 0) == fused.down]
+    if agreeing:
+        return max(agreeing, key=lambda e: e.at)
+    total = monitor.total if monitor is not None else 1
+    up = 0 if fused.down else total
+    return Evidence(up, total, total, monitor.at if monitor else 0.0, "live traffic fails" if fused.down else "")
+
+
+def _coarse(before: float | None, rps: float) -> float:
+    """Return a capacity that moves only when the difference matters."""
+    return before if before is not None and abs(rps - before) <= CAPACITY_MATTERS * before else rps
+
+
+def _steady(before: float | None, ms: float) -> float:
+    """Return a latency that moves only when the difference matters, in whole milliseconds."""
+    return (
+        before if before is not None and abs(ms - before) <= max(LATENCY_MATTERS_MS, 0.1 * before) else float(round(ms))
+    )
+
+
 def _fell(belief: Belief, since: float) -> bool:
     return belief.verdict.health is Health.DOWN and belief.falls > 0 and belief.fell_at >= since
+
+
+def _link(place: Place, view: str, what: str, severity: Severity, now: float) -> Event:
+    fields = (("service", place.service), ("region", place.region), ("view", view))
+    words = f"{view} cannot reach {place.service} in {place.region}, others can: moved for that view only"
+    if what == "restored":
+        words = f"{view} reaches {place.service} in {place.region} again"
+    return Event(f"link.{what}", now, words, severity, fields)
 
 
 _KINDS: Mapping[Health, tuple[str, Severity]] = {

@@ -16,7 +16,8 @@ class Facts:
     """What the reasons of one service are written from; all per region in the order of the decision.
 
     `planned_rps` is what routing may use of a region now (capacity × score × ramp, less the reserve), `load_rps` what
-    it gets, `order[v]` the regions with a deployment from the nearest to the farthest, `latency_ms[v][r]` round trips.
+    it gets, `cuts` the (view, region) links that are cut, `order[v]` the regions with a deployment from the nearest to
+    the farthest, `latency_ms[v][r]` round trips.
     """
 
     regions: tuple[str, ...]
@@ -26,6 +27,7 @@ class Facts:
     order: tuple[tuple[int, ...], ...]
     latency_ms: tuple[tuple[float, ...], ...]
     overload: float
+    cuts: frozenset[tuple[int, int]] = frozenset()
 
 
 def explain(facts: Facts, weights: Table, kept: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -56,10 +58,13 @@ def _row(facts: Facts, row: Row, view: int, short: tuple[str, ...], kept: str) -
     reasons = [f"0: {status}" if status else "0: nearer regions have room" for status in short]
     nearer: list[str] = []
     for region in facts.order[view]:
+        status = "cannot be reached from here" if (view, region) in facts.cuts else short[region]
         if row[region]:
-            reasons[region] = _share(facts, view, region, short[region], nearer) + suffix
-        if short[region]:
-            nearer.append(f"{facts.regions[region]} ({short[region]})")
+            reasons[region] = _share(facts, view, region, status, nearer) + suffix
+        elif (view, region) in facts.cuts:
+            reasons[region] = f"0: {status}, others can"
+        if status:
+            nearer.append(f"{facts.regions[region]} ({status})")
     return tuple(reasons)
 
 

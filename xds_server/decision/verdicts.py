@@ -15,6 +15,9 @@ from xds_server.policy.types import HealthCheck
 STEP = 0.05
 """Ramps and rising scores move in steps of this size: each step is a push to every Envoy."""
 
+LIVE_HOLD_S = 20.0
+"""How long a region that failed real traffic stays down before it is tried again."""
+
 HOLD_DOWN_S = 10.0
 MAX_HOLD_DOWN_S = 300.0
 FORGET_AFTER_S = 600.0
@@ -40,13 +43,34 @@ class EndpointState:
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """A verdict and what is needed to change it: earlier falls, when the hold ends, where the ramp started."""
+    """A verdict and what is needed to change it: earlier falls, when the hold ends, where the ramp started.
+
+    `ramp` is the one by evidence alone; the verdict's may be less, by what live traffic says.
+    """
 
     verdict: Verdict
     falls: int = 0
     fell_at: float = 0.0
     hold_until: float = 0.0
     moved_at: float = 0.0
+    ramp: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What part of its share a region has earned, 0..1, and why less than all. `hopeless`: it is down for real."""
+
+    share: float = 1.0
+    reason: str = ""
+    hopeless: bool = False
+
+
+FULL_STANDING = Standing()
+
+
+def worse(one: Standing, other: Standing) -> Standing:
+    """Return the standing that leaves less; what is hopeless leaves nothing."""
+    return min(one, other, key=lambda standing: (not standing.hopeless, standing.share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +131,30 @@ def judge(before: Belief | None, evidence: Evidence, ramp_up_s: float, now: floa
     if was is Health.RECOVERING and verdict.ramp < 1.0:
         return _climb(before, evidence, ramp_up_s, now)
     return _settle(before, evidence, _rising(before, evidence.share, ramp_up_s, now), now)
+
+
+def limited(before: Belief | None, evidence: Evidence, *, standing: Standing, ramp_up_s: float, now: float) -> Belief:
+    """Return the belief by the evidence of probes, limited to the share that live traffic says is earned.
+
+    A region that is hopeless for real traffic is down whatever its health checks answer, for `LIVE_HOLD_S` at least:
+    without traffic there is nothing to see it recover by, so it is then tried again, with a ramp.
+    """
+    if standing.hopeless and evidence.up and (before is None or before.verdict.health is not Health.DOWN):
+        fallen = judge(before, replace(evidence, up=0, detail=standing.reason), ramp_up_s, now)
+        reason = f"{evidence.up} of {evidence.total} endpoints pass their checks, but {standing.reason}"
+        verdict = replace(fallen.verdict, reason=reason, up=evidence.up)
+        return replace(fallen, verdict=verdict, hold_until=max(fallen.hold_until, now + LIVE_HOLD_S), ramp=0.0)
+    unlimited = replace(before, verdict=replace(before.verdict, ramp=before.ramp)) if before is not None else None
+    belief = judge(unlimited, evidence, ramp_up_s, now)
+    verdict = belief.verdict
+    ramp = verdict.ramp
+    if standing.share < verdict.ramp and verdict.serves:
+        health = Health.DEGRADED if verdict.health is Health.HEALTHY else verdict.health
+        reason = f"{verdict.reason}; limited to {standing.share:.0%} of its share: {standing.reason}"
+        verdict = replace(verdict, health=health, ramp=standing.share, reason=reason)
+    if before is not None and before.verdict.health is verdict.health:
+        verdict = replace(verdict, since=before.verdict.since)
+    return replace(belief, verdict=verdict, ramp=ramp)
 
 
 def _fall(before: Belief | None, was: Health | None, evidence: Evidence, now: float) -> Belief:

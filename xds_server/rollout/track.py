@@ -6,16 +6,18 @@ evidence. A track decides again only for services whose inputs changed, and buil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from xds_server.decision.addresses import AddressBook
-from xds_server.decision.decide import Frame, Prior, decide_service, frame
+from xds_server.decision.decide import Frame, Prior, cut_links, decide_service, frame
+from xds_server.decision.health import HealthBook
 from xds_server.decision.verdicts import Place
 from xds_server.model import Address, Decision, Endpoint, ServiceDecision, Target, Verdict, ViewKey
 from xds_server.policy.types import HealthCheck, Policy
 from xds_server.rollout.quarantine import Quarantine
 from xds_server.snapshot.build import Builder
+from xds_server.snapshot.kinds import ENVOY
 from xds_server.snapshot.resource import Key, Resource, Snapshot
 
 Priors = Mapping[str, tuple[tuple[str, ...], Prior]]
@@ -83,29 +85,38 @@ class Track:
         before = earlier._decisions
         return [(before.get(name), now) for name, now in sorted(self._decisions.items()) if before.get(name) != now]
 
-    def decide(self, verdict: Callable[[Place], Verdict], services: Iterable[str]) -> list[Moved]:
+    def decide(self, health: HealthBook, services: Iterable[str]) -> list[Moved]:
         """Decide again for some services (all, the first time); return what was and what is, where it differs."""
         first = self.decision is None
         moved: list[Moved] = []
         for name in sorted(self.frames if first else self.frames.keys() & set(services)):
             base, before = self.frames[name], self._decisions.get(name)
             verdicts = tuple(
-                verdict(Place(name, region)) if region in base.service.deployments else None for region in base.regions
+                health.verdict(Place(name, region)) if region in base.service.deployments else None
+                for region in base.regions
             )
-            after = decide_service(base, verdicts, self._prior(base, verdicts), forced=first and self._forced)
+            measured = health.measured(name)
+            prior = self._prior(base, verdicts)
+            after = decide_service(base, verdicts, prior, forced=first and self._forced, measured=measured)
             if after != before:
                 moved.append((before, after))
                 self._decisions[name] = after
-                self.priors[name] = (base.regions, Prior(after.weights, verdicts, after.reflex))
+                self.priors[name] = (
+                    base.regions,
+                    Prior(after.weights, verdicts, after.reflex, cut_links(base, measured)),
+                )
         if moved or first:
             regions = tuple(sorted(self.policy.regions))
             self.decision = Decision(regions, tuple(self._decisions[name] for name in sorted(self._decisions)))
         return moved
 
-    def build(self, unhealthy: frozenset[Target], quarantine: Quarantine) -> dict[ViewKey, Snapshot]:
-        """Build all snapshots again; return those that are other than before."""
+    def build(
+        self, unhealthy: frozenset[Target], quarantine: Quarantine, kinds: Iterable[str] = (ENVOY,)
+    ) -> dict[ViewKey, Snapshot]:
+        """Build all snapshots again, for these kinds of client; return those that are other than before."""
         assert self.decision is not None
-        views = [ViewKey(fleet, region) for fleet in self.policy.fleets for region in self.policy.regions]
+        places = [(fleet, region) for fleet in self.policy.fleets for region in self.policy.regions]
+        views = [ViewKey(*place, kind) for kind in sorted(kinds) for place in places]
         built = self._builder.build_all(self.policy, self.decision, views, self.addresses, unhealthy)
         if quarantine:
             built = {view: quarantine.apply(view, snapshot) for view, snapshot in built.items()}

@@ -51,6 +51,7 @@ def _belief_json(place: Place, belief: Belief, now: float) -> dict[str, Any]:
         "region": place.region,
         "verdict": verdict,
         "falls": belief.falls,
+        "ramp": belief.ramp,
         "fell_ago_s": now - belief.fell_at,
         "hold_left_s": max(0.0, belief.hold_until - now),
     }
@@ -75,6 +76,7 @@ def _belief(item: Mapping[str, Any], now: float) -> tuple[Place, Belief]:
         fell_at=now - float(item["fell_ago_s"]),
         hold_until=now + float(item["hold_left_s"]),
         moved_at=now,
+        ramp=_fraction(item["ramp"]),
     )
     return Place(str(item["service"]), str(item["region"])), belief
 

@@ -1,0 +1,84 @@
+"""What probes say of endpoints, by vantage: the control plane's own (view "") and every view's Envoys.
+
+An endpoint's state belongs to who looked: one vantage may see it down while another sees it up, and only the votes
+(votes.py) say what that means. Within one view several Envoys may probe; their results are one sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from xds_server.decision.verdicts import EndpointState, Evidence, Place, next_endpoint, stale_after_s
+from xds_server.model import Observation, Target
+from xds_server.policy.types import HealthCheck
+
+MONITOR = ""
+"""The vantage of the control plane itself."""
+
+
+class EndpointBook:
+    """The state of every endpoint as each vantage sees it. Owned by the health book."""
+
+    def __init__(self) -> None:
+        self._targets: dict[Place, tuple[Target, ...]] = {}
+        self._checks: dict[Place, HealthCheck] = {}
+        self._states: dict[str, dict[Target, EndpointState]] = {}
+        self._vantages: dict[Place, set[str]] = {}
+
+    def configure(self, checks: Mapping[Place, HealthCheck], targets: Iterable[Target]) -> None:
+        """Follow the policy and the addresses: what is gone from them is forgotten, what stays keeps its state."""
+        grouped: dict[Place, list[Target]] = {place: [] for place in checks}
+        for target in targets:
+            grouped[Place(target.service, target.region)].append(target)
+        self._targets = {place: tuple(sorted(found)) for place, found in grouped.items()}
+        self._checks = dict(checks)
+        known = {target for found in self._targets.values() for target in found}
+        self._states = {
+            vantage: kept
+            for vantage, states in self._states.items()
+            if (kept := {target: state for target, state in states.items() if target in known})
+        }
+        self._vantages = {place: seen for place, seen in self._vantages.items() if place in self._targets}
+
+    def learn(self, seen: Observation, *, hasty: bool) -> bool:
+        """Take one observation; True if it may change a verdict. One of a target no longer watched is ignored."""
+        place = Place(seen.target.service, seen.target.region)
+        if seen.target not in self._targets.get(place, ()):
+            return False
+        states = self._states.setdefault(seen.view, {})
+        before = states.get(seen.target)
+        if before is not None and seen.at < before.at:
+            return False
+        after = states[seen.target] = next_endpoint(before, seen, self._checks[place], hasty=hasty)
+        self._vantages.setdefault(place, set()).add(seen.view)
+        return before is None or before.up != after.up
+
+    def evidence(self, place: Place, vantage: str = MONITOR) -> Evidence:
+        """Return what one vantage sees of a place."""
+        seen = self._states.get(vantage, {})
+        states = [s for t in self._targets[place] if (s := seen.get(t)) is not None]
+        decided = [s for s in states if s.up is not None]
+        worst = [s for s in decided if not s.up]
+        return Evidence(
+            up=len(decided) - len(worst),
+            decided=len(decided),
+            total=len(self._targets[place]),
+            at=max((s.at for s in states), default=0.0),
+            detail=worst[0].detail if worst else "",
+            unsettled=any(s.streak for s in states),
+        )
+
+    def fresh(self, place: Place, now: float) -> dict[str, Evidence]:
+        """Return what each vantage with fresh and decided evidence sees of a place."""
+        limit = now - stale_after_s(self._checks[place])
+        found = {vantage: self.evidence(place, vantage) for vantage in sorted(self._vantages.get(place, ()))}
+        return {vantage: e for vantage, e in found.items() if e.decided and e.at >= limit}
+
+    def unhealthy(self) -> frozenset[Target]:
+        """Return the endpoints that the monitor sees down in places where it sees others up: EDS marks these.
+
+        Where a whole place is down nothing is marked, so that Envoy still has hosts to try if we are wrong.
+        """
+        down = [target for target, state in self._states.get(MONITOR, {}).items() if state.up is False]
+        partly = {place for t in down if self.evidence(place := Place(t.service, t.region)).up}
+        return frozenset(t for t in down if Place(t.service, t.region) in partly)

@@ -1,0 +1,256 @@
+"""What live traffic says: demand, whether a path works, and how much of its share a region has earned.
+
+Load reports count attempts at the region that served them, every second. They are kept in windows of `WINDOW_S`:
+
+    demand     what succeeded, per view: a request that was retried succeeded once, so retries are not demand. While
+               more than `FAILING` of a service's attempts fail it is held: what fails is neither demand nor its
+               absence. Smoothed over `SMOOTH_S`; a new figure counts only if it differs by `MATTERS`, so that noise
+               moves nothing.
+    reach      a view whose recent attempts in a region mostly succeed can reach it, whatever a prober says; one whose
+               attempts all fail cannot. Few attempts say nothing.
+    standing   0..1, what part of its share a region has earned. Failures count against the other regions' failures of
+               the same service: what fails everywhere is the service, not the region. Latency counts against the
+               region's own past. Down at once, up in steps.
+
+Latency comes from access logs. A region's normal p99 is learned slowly and only while it is normal.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xds_server.decision.verdicts import FULL_STANDING, STEP, Place, Standing, worse
+from xds_server.model import AccessSummary, LoadReport
+
+WINDOW_S = 10.0
+RECENT_S = 3.0
+STALE_S = 15.0
+SMOOTH_S = 30.0
+MATTERS = 0.10
+FAILING = 0.05
+
+ENOUGH_TO_REACH = 5
+ENOUGH_TO_MEASURE = 50
+REACHED, LOST = 0.5, 0.1
+
+EXCUSED = 0.05
+"""Failures above the other regions' by less than this share cost nothing."""
+
+HOPELESS = 0.30
+HOPELESS_AFTER_S = 10.0
+"""A region whose failures exceed the others' by this share for so long is down for real traffic, probes or not."""
+
+SLOW = 2.0
+LEAST_STANDING = 0.05
+RISE_EVERY_S = 1.0
+LEARN_NORMAL = 0.02
+
+
+@dataclass(slots=True)
+class _Counts:
+    issued: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+    @property
+    def ended(self) -> int:
+        return self.succeeded + self.failed
+
+
+class _Window:
+    """Load reports of one view, service and region over the last seconds."""
+
+    __slots__ = ("first_at", "reports")
+
+    def __init__(self, at: float) -> None:
+        self.first_at = at
+        self.reports: deque[LoadReport] = deque()
+
+    def add(self, report: LoadReport) -> None:
+        self.reports.append(report)
+        while self.reports[0].at < report.at - WINDOW_S:
+            self.reports.popleft()
+
+    def counts(self, now: float, span_s: float) -> _Counts:
+        total = _Counts()
+        for report in self.reports:
+            if report.at > now - span_s:
+                total.issued += report.issued
+                total.succeeded += report.succeeded
+                total.failed += report.failed
+        return total
+
+    def full(self, now: float) -> bool:
+        return now - self.first_at >= WINDOW_S
+
+
+@dataclass(slots=True)
+class _Record:
+    """A place's standing and what is needed to change it."""
+
+    standing: Standing = FULL_STANDING
+    moved_at: float = 0.0
+    hopeless_since: float | None = None
+    normal_p99_ms: float | None = None
+
+
+class TrafficBook:
+    """All windows. Owned by the controller, through the health book."""
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, Place], _Window] = {}
+        self._by_place: dict[Place, set[str]] = {}
+        self._by_service: dict[str, set[Place]] = {}
+        self._access: dict[tuple[str, Place], deque[AccessSummary]] = {}
+        self._records: dict[Place, _Record] = {}
+        self._demand: dict[tuple[str, str], float] = {}
+        self._smooth: dict[tuple[str, str], tuple[float, float]] = {}
+
+    def learn(self, report: LoadReport) -> Place:
+        """Take in one load report; return the place it is about."""
+        place = Place(report.service, report.region)
+        window = self._windows.get((report.view, place))
+        if window is None:
+            window = self._windows[report.view, place] = _Window(report.at)
+            self._by_place.setdefault(place, set()).add(report.view)
+            self._by_service.setdefault(place.service, set()).add(place)
+        window.add(report)
+        return place
+
+    def learn_access(self, summary: AccessSummary) -> Place:
+        """Take in one summary of access logs; return the place it is about."""
+        place = Place(summary.service, summary.region)
+        kept = self._access.setdefault((summary.view, place), deque())
+        kept.append(summary)
+        while kept[0].at < summary.at - WINDOW_S:
+            kept.popleft()
+        return place
+
+    def forget_except(self, places: Iterable[Place]) -> None:
+        """Drop what is known of places that are no longer in the policy."""
+        kept = set(places)
+        self._windows = {key: window for key, window in self._windows.items() if key[1] in kept}
+        self._access = {key: summaries for key, summaries in self._access.items() if key[1] in kept}
+        self._records = {place: record for place, record in self._records.items() if place in kept}
+        self._by_place = {place: views for place, views in self._by_place.items() if place in kept}
+        self._by_service = {service: places & kept for service, places in self._by_service.items()}
+
+    def reach(self, view: str, place: Place, now: float) -> bool | None:
+        """Return whether a view's live traffic reaches a place; None if there is too little of it to tell."""
+        window = self._windows.get((view, place))
+        if window is None:
+            return None
+        recent = window.counts(now, RECENT_S)
+        if recent.ended < ENOUGH_TO_REACH:
+            return None
+        share = recent.succeeded / recent.ended
+        if share >= REACHED:
+            return True
+        return False if share <= LOST else None
+
+    def views(self, place: Place) -> Iterable[str]:
+        """Return the views that have reported on a place."""
+        return self._by_place.get(place, ())
+
+    def demand_rps(self, service: str, view: str, now: float) -> float | None:
+        """Return a view's measured demand in requests per second; None until there is a full window of reports."""
+        windows = [w for p in self._by_service.get(service, ()) if (w := self._windows.get((view, p))) is not None]
+        latest = max((w.reports[-1].at for w in windows if w.reports), default=None)
+        key = (service, view)
+        if latest is None or now - latest > STALE_S or not any(w.full(now) for w in windows):
+            return self._demand.get(key)
+        counts = [w.counts(now, WINDOW_S) for w in windows]
+        succeeded, failed = sum(c.succeeded for c in counts), sum(c.failed for c in counts)
+        if failed > FAILING * (succeeded + failed):
+            return self._demand.get(key)
+        return self._smoothed(key, succeeded / WINDOW_S, now)
+
+    def _smoothed(self, key: tuple[str, str], rate: float, now: float) -> float:
+        """Follow a rate slowly; the figure in force moves only when the difference matters."""
+        before, at = self._smooth.get(key, (rate, now))
+        smooth = before + (rate - before) * min(1.0, (now - at) / SMOOTH_S)
+        self._smooth[key] = (smooth, now)
+        in_force = self._demand.get(key)
+        if in_force is None or abs(smooth - in_force) > MATTERS * max(in_force, 1.0):
+            self._demand[key] = smooth
+        return self._demand[key]
+
+    def load_rps(self, place: Place, now: float) -> float:
+        """Return the rate of attempts that end in a place, in requests per second."""
+        return self._ended(place, now).ended / WINDOW_S
+
+    def latency_ms(self, view: str, place: Place, now: float) -> float | None:
+        """Return the median latency from a view to a place, in ms; None without enough access logs."""
+        recent = self._recent_access((view, place), now)
+        requests = sum(s.requests for s in recent)
+        if requests < ENOUGH_TO_MEASURE:
+            return None
+        return sum(s.p50_ms * s.requests for s in recent) / requests
+
+    def standing(self, place: Place, now: float) -> Standing:
+        """Return the part of its share that a place has earned, as of now: down at once, up in steps."""
+        record = self._records.setdefault(place, _Record(moved_at=now))
+        earned = worse(self._by_failures(place, record, now), self._by_latency(place, record, now))
+        before = record.standing
+        if earned.share <= before.share or earned.hopeless:
+            moved = earned.share != before.share
+            record.standing, record.moved_at = earned, now if moved else record.moved_at
+        else:
+            steps = int((now - record.moved_at) / RISE_EVERY_S)
+            if steps:
+                share = round(min(earned.share, before.share + STEP * steps), 4)
+                record.standing, record.moved_at = Standing(share, before.reason if share < 1.0 else ""), now
+        return record.standing
+
+    def _by_failures(self, place: Place, record: _Record, now: float) -> Standing:
+        """Judge a place by how many more of its attempts fail than elsewhere."""
+        own = self._ended(place, now)
+        if own.ended < ENOUGH_TO_MEASURE:
+            record.hopeless_since = None
+            return FULL_STANDING
+        others = [self._ended(p, now) for p in self._by_service.get(place.service, ()) if p != place]
+        ended, failed = sum(c.ended for c in others), sum(c.failed for c in others)
+        elsewhere = failed / ended if ended >= ENOUGH_TO_MEASURE else 0.0
+        share = own.failed / own.ended
+        excess = share - elsewhere
+        if excess < HOPELESS:
+            record.hopeless_since = None
+        elif record.hopeless_since is None:
+            record.hopeless_since = now
+        if excess < EXCUSED:
+            return FULL_STANDING
+        reason = f"{share:.0%} of {own.ended:,} live attempts fail, {elsewhere:.0%} elsewhere"
+        hopeless = record.hopeless_since is not None and now - record.hopeless_since >= HOPELESS_AFTER_S
+        return Standing(_step(max(LEAST_STANDING, 1.0 - excess)), reason, hopeless)
+
+    def _by_latency(self, place: Place, record: _Record, now: float) -> Standing:
+        """Judge a place by how much slower it is than it normally is."""
+        recent = [s for view in self.views(place) for s in self._recent_access((view, place), now)]
+        requests = sum(s.requests for s in recent)
+        if requests < ENOUGH_TO_MEASURE:
+            return FULL_STANDING
+        p99 = sum(s.p99_ms * s.requests for s in recent) / requests
+        normal = record.normal_p99_ms
+        if normal is None or p99 <= SLOW * normal:
+            record.normal_p99_ms = p99 if normal is None else normal + LEARN_NORMAL * (p99 - normal)
+            return FULL_STANDING
+        reason = f"p99 {p99:,.0f} ms, normally {normal:,.0f} ms"
+        return Standing(_step(max(LEAST_STANDING, normal / p99)), reason)
+
+    def _ended(self, place: Place, now: float) -> _Counts:
+        total = _Counts()
+        for view in self.views(place):
+            counts = self._windows[view, place].counts(now, WINDOW_S)
+            total.succeeded += counts.succeeded
+            total.failed += counts.failed
+        return total
+
+    def _recent_access(self, key: tuple[str, Place], now: float) -> list[AccessSummary]:
+        return [s for s in self._access.get(key, ()) if s.at > now - WINDOW_S]
+
+
+def _step(share: float) -> float:
+    """Round to a step: each is a push to every Envoy."""
+    return round(max(STEP, STEP * round(share / STEP)), 4)
