@@ -38,6 +38,7 @@ from xds_server.signals.dns import Resolver
 from xds_server.signals.policy_file import PolicyText, read_policy
 from xds_server.signals.policy_reader import Accepted, PolicyReader, Reading, Rejected, judge
 from xds_server.signals.probes import Prober
+from xds_server.snapshot.kinds import kind_of
 from xds_server.store.codec import CorruptError, from_json
 from xds_server.store.keeper import Keeper
 from xds_server.store.state_file import StateError, StateFile
@@ -240,7 +241,7 @@ class _Desk:
             known = ", ".join(self._policy.fleets)
             what = f"node.cluster {node.cluster!r} is not a fleet of the policy"
             raise Refused(Code.FAILED_PRECONDITION, f"{what}; set it in the bootstrap to one of: {known}")
-        return ViewKey(fleet.name, node.region)
+        return ViewKey(fleet.name, node.region, kind_of(node.agent, node.version))
 
     def _client_said(self, said: ClientEvent) -> None:
         self._metrics.client_event(said)
