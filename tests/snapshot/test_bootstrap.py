@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.snapshot import compose
 from tests.snapshot.test_build import small, snapshot
 from tests.support import decisions as made
 from tests.support.envoy import EnvoyProcess, validate
@@ -21,8 +22,6 @@ from xds_server.model import Endpoint
 from xds_server.policy.types import DEFAULT_FLEET, Fleet, Protocol
 from xds_server.snapshot.bootstrap import BootstrapOptions, bootstrap, static_bootstrap, to_json, to_yaml
 from xds_server.snapshot.build import build
-
-COMPOSE = Path(__file__).parents[2] / "envoy"
 
 
 def options(**changes: Any) -> BootstrapOptions:
@@ -114,9 +113,14 @@ def test_envoy_takes_the_static_one_without_a_word(protocol: Protocol, tmp_path:
 
 
 @pytest.mark.envoy
-@pytest.mark.parametrize("path", sorted(COMPOSE.glob("*.yaml")), ids=lambda path: path.stem)
-def test_envoy_takes_the_ones_of_docker_compose(path: Path, tmp_path: Path) -> None:
-    assert validate(tmp_path, path.read_text()) == ""
+@pytest.mark.parametrize(("path", "text"), compose.bootstraps().items(), ids=made.REGIONS)
+def test_envoy_takes_the_ones_of_docker_compose(
+    path: Path, text: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if request.config.getoption("--rewrite"):
+        path.write_text(text)
+    assert path.read_text() == text
+    assert validate(tmp_path, text) == ""
 
 
 @contextmanager

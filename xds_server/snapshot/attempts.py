@@ -48,12 +48,12 @@ ATTEMPT_HEADER = "x-envoy-attempt-count"
 FINAL_HEADER = "x-envoy-ratelimited"
 OVERLOADED_HEADER = "x-envoy-overloaded"
 
-WINDOW_MS = 5_000
-RETRIES_RPS = 5
+WINDOW_MS = 2_000
+RETRIES_RPS = 4
 SUCCESS_PERCENT = 90.0
 """Retries pass unhindered while at least this share of them succeeds."""
 AGGRESSION = 2.0
-MOST_REJECTED_PERCENT = 80.0
+MOST_REJECTED_PERCENT = 60.0
 """Some always pass, so that recovery is noticed."""
 
 GRPC_OTHER_THAN_OVERLOADED = tuple(code for code in range(17) if code not in {8, 14})

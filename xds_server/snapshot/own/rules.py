@@ -1,0 +1,154 @@
+"""What Envoy checks of a message before it uses it: the `validate.rules` written in its API, and two things beyond.
+
+Envoy runs these checks on every resource it gets and rejects what fails (its API is annotated with protoc-gen-validate).
+Running the same ones here turns a NACK into a line and a column. Kinds of rule that no field of the API uses, or that
+few do and that depend on RE2 (`pattern`), are left to Envoy.
+
+Beyond the rules: fields that Envoy's API marks `disallowed_by_default` it rejects, and an `ApiConfigSource` must speak
+version 3 of the transport.
+
+Words never repeat a value: it may be a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from typing import Any
+
+from envoy.annotations import deprecation_pb2
+from envoy.config.core.v3 import config_source_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from validate import validate_pb2
+
+Fault = tuple[str, str]
+"""The field, and what is wrong with it. An empty field is the message itself."""
+
+WRAPPERS = frozenset(
+    f"google.protobuf.{name}Value"
+    for name in ("Bool", "Bytes", "Double", "Float", "Int32", "Int64", "String", "UInt32", "UInt64")
+)
+DURATION = "google.protobuf.Duration"
+
+
+def faults(message: Message, apart: Set[str]) -> Iterator[Fault]:
+    """Return what Envoy would refuse in this message's own fields, those named in `apart` left out."""
+    kind: Descriptor = message.DESCRIPTOR
+    for oneof in kind.oneofs:
+        names = [field.name for field in oneof.fields]
+        if oneof.GetOptions().Extensions[validate_pb2.required] and not apart.intersection(names):
+            if message.WhichOneof(oneof.name) is None:
+                yield "", f"one of {', '.join(names)} is needed"
+    for field in kind.fields:
+        if field.name not in apart:
+            yield from ((field.name, words) for words in _field(message, field))
+    if isinstance(message, config_source_pb2.ApiConfigSource) and message.transport_api_version != config_source_pb2.V3:
+        yield "transport_api_version", "must be V3, the only version that Envoy speaks"
+
+
+def _field(message: Message, field: FieldDescriptor) -> Iterator[str]:
+    given = _is_given(message, field)
+    options = field.GetOptions()
+    if given and options.Extensions[deprecation_pb2.disallowed_by_default]:
+        yield "Envoy no longer accepts this field; see its API documentation for what replaces it"
+    if not options.HasExtension(validate_pb2.rules):
+        return
+    rules = options.Extensions[validate_pb2.rules]
+    name = rules.WhichOneof("type")
+    if not given and (rules.message.required or (name in {"any", "duration", "timestamp"} and getattr(rules, name).required)):
+        yield "missing; Envoy needs it"
+        return
+    if not given and field.has_presence:
+        return
+    if name is not None:
+        words = _value(getattr(rules, name), name, _bare(getattr(message, field.name), field))
+        yield from words if given else (f"missing; it {word}" for word in words)
+
+
+def _is_given(message: Message, field: FieldDescriptor) -> bool:
+    return message.HasField(field.name) if field.has_presence else bool(getattr(message, field.name))
+
+
+def _bare(value: Any, field: FieldDescriptor) -> Any:
+    """Return what a rule speaks of: a wrapper's content, a duration's seconds."""
+    if field.is_repeated or field.message_type is None:
+        return value
+    if field.message_type.full_name in WRAPPERS:
+        return value.value
+    return _seconds(value) if field.message_type.full_name == DURATION else value
+
+
+def _seconds(duration: Any) -> float:
+    return float(duration.seconds) + float(duration.nanos) / 1e9
+
+
+def _value(rules: Any, name: str, value: Any) -> Iterator[str]:
+    if name in {"string", "bytes"}:
+        yield from _length(rules, name, value)
+    elif name in {"repeated", "map"}:
+        yield from _count(rules, name, value)
+    elif name in {"enum", "bool"}:
+        yield from _choice(rules, value)
+    elif name not in {"any", "timestamp"}:
+        yield from _range(rules, name, value)
+
+
+def _length(rules: Any, name: str, value: Any) -> Iterator[str]:
+    if not value and name == "string" and rules.ignore_empty:
+        return
+    size = len(value)
+    in_bytes = len(value.encode()) if isinstance(value, str) else size
+    if size < rules.min_len or (name == "string" and in_bytes < rules.min_bytes):
+        least = max(rules.min_len, rules.min_bytes if name == "string" else 0)
+        yield "must not be empty" if least == 1 else f"must have at least {least} characters"
+    most = [(rules.max_len, size)] + ([(rules.max_bytes, in_bytes)] if name == "string" else [])
+    yield from (f"must have at most {limit} characters" for limit, has in most if limit and has > limit)
+    if name == "string":
+        yield from _affixes(rules, value)
+
+
+def _affixes(rules: Any, value: str) -> Iterator[str]:
+    if not value.startswith(rules.prefix):
+        yield f"must begin with {rules.prefix}"
+    if not value.endswith(rules.suffix):
+        yield f"must end with {rules.suffix}"
+    choices = list(getattr(rules, "in"))
+    if choices and value not in choices:
+        yield f"must be one of {', '.join(choices)}"
+    if rules.WhichOneof("well_known") == "well_known_regex" and any(c in value for c in "\0\r\n"):
+        yield "must not hold line ends or zero bytes"
+
+
+def _count(rules: Any, name: str, value: Any) -> Iterator[str]:
+    least = rules.min_items if name == "repeated" else rules.min_pairs
+    most = rules.max_items if name == "repeated" else rules.max_pairs
+    noun = "item" if name == "repeated" else "entry"
+    if len(value) < least:
+        yield f"must have at least {least} {noun}{'s' if least > 1 and noun == 'item' else ''}"
+    if most and len(value) > most:
+        yield f"must have at most {most}"
+    if name == "repeated" and rules.HasField("items") and (kind := rules.items.WhichOneof("type")):
+        found = {words for item in value for words in _value(getattr(rules.items, kind), kind, item)}
+        yield from (f"each {words}" for words in sorted(found))
+
+
+def _choice(rules: Any, value: Any) -> Iterator[str]:
+    if rules.HasField("const") and value != rules.const:
+        yield f"must be {str(rules.const).lower()}"
+    if hasattr(rules, "not_in") and value in rules.not_in:
+        yield "must not have this value"
+
+
+def _range(rules: Any, name: str, value: float) -> Iterator[str]:
+    unit = "s" if name == "duration" else ""
+    bounds = {b: getattr(rules, b) for b in ("gt", "gte", "lt", "lte") if rules.HasField(b)}
+    limits = {b: _seconds(limit) if name == "duration" else limit for b, limit in bounds.items()}
+    checks = (
+        ("gt", "more than", lambda limit: value > limit),
+        ("gte", "at least", lambda limit: value >= limit),
+        ("lt", "less than", lambda limit: value < limit),
+        ("lte", "at most", lambda limit: value <= limit),
+    )
+    for bound, words, holds in checks:
+        if bound in limits and not holds(limits[bound]):
+            yield f"must be {words} {limits[bound]:g}{unit}"
