@@ -151,7 +151,7 @@ async def _measure(server: Server, streams: int, changes: int) -> list[Cost]:
 
 @asynccontextmanager
 async def _clients(server: Server, streams: int) -> AsyncIterator[None]:
-    """Connect all clients; they end by themselves when the server ends their streams."""
+    """Connect all clients; without us they would end when their streams do."""
     port = await server.start()
     each = streams // _CLIENT_PROCESSES
     argv = [sys.executable, "-m", "bench.fanout_client", "--port", str(port), "--streams", str(each)]
@@ -161,10 +161,11 @@ async def _clients(server: Server, streams: int) -> AsyncIterator[None]:
         await asyncio.sleep(_SETTLE_S)  # what connecting left behind is not to be measured
         yield
     finally:
-        await server.stop()
         for child in children:
             child.terminate()
-            child.wait()
+        for child in children:
+            await asyncio.to_thread(child.wait)
+        await server.stop()
 
 
 def _started(argv: list[str]) -> subprocess.Popen[bytes]:
