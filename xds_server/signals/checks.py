@@ -1,9 +1,12 @@
-"""One probe of one address: HTTP over a kept connection, or a TCP connect. Says what happened in plain words.
+"""One probe of one address: HTTP or gRPC over a kept connection, or a TCP connect. Says what happened in plain words.
 
 HTTP is aiohttp's client, HTTP/1.1. Connections are kept between probes: a handshake per probe would cost the endpoint
 more than the answer does. A kept connection that the peer closed just as the request left is tried once more on a new
 one (aiohttp does this for GET), or an idle timeout at the endpoint would look like an outage. A redirect is a status
-like any other. The body is read, up to a bound, because a connection with half an answer in it cannot be kept.
+like any other. The body is read, up to a bound, because a connection with half an answer in it cannot be kept; what
+the policy expects in it is looked for in its first `SEARCHED` bytes.
+
+gRPC probes are in grpc_check.py.
 
 What is our own trouble (no file descriptor, no free local port) says nothing about the endpoint: `Trouble`, which the
 prober counts and never reports as evidence.
@@ -19,9 +22,12 @@ from yarl import URL
 
 from xds_server.model import Address, Target
 from xds_server.policy.types import HealthCheck, ProbeKind
+from xds_server.signals.grpc_check import GrpcCheck
 
 MAX_BODY = 64 * 1024
 """Bytes of a health answer that are read; more than any health page needs, the connection is dropped beyond it."""
+
+SEARCHED = 16 * 1024
 
 KEEP_S = 75.0
 """How long an idle connection is kept: the default of common servers is 60 to 75 s; longer intervals reconnect."""
@@ -62,24 +68,36 @@ class Check:
         self._address = address
         self._kind = check.kind
         self._statuses = check.statuses
+        self._body = check.body.encode() if check.body is not None else b""
+        self._grpc = GrpcCheck(address, check.grpc_service) if check.kind is ProbeKind.GRPC else None
         self._url = URL(f"http://{address}{check.path}", encoded=True)
         self._headers = {"host": check.host or str(address)}
 
     async def run(self, session: aiohttp.ClientSession) -> str:
         """Probe once; return "" if healthy, else why not. Raises TroubleError if the trouble is ours."""
         try:
+            if self._grpc is not None:
+                return await self._grpc.run()
             if self._kind is ProbeKind.TCP:
                 return await self._connect()
             return await self._get(session)
         except (aiohttp.ClientError, OSError) as error:
             return _words(error)
 
+    async def close(self) -> None:
+        """Let go of what is kept between probes."""
+        if self._grpc is not None:
+            await self._grpc.close()
+
     async def _get(self, session: aiohttp.ClientSession) -> str:
         async with session.get(self._url, headers=self._headers, allow_redirects=False) as response:
-            left = MAX_BODY
+            left, start = MAX_BODY, bytearray()
             while left > 0 and (piece := await response.content.read(left)):
                 left -= len(piece)
-            return "" if response.status in self._statuses else f"HTTP {response.status}"
+                start += piece[: SEARCHED - len(start)]
+            if response.status not in self._statuses:
+                return f"HTTP {response.status}"
+            return "" if self._body in start else f"HTTP {response.status} without the expected body"
 
     async def _connect(self) -> str:
         loop = asyncio.get_running_loop()

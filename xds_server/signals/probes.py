@@ -85,16 +85,19 @@ class Prober:
     async def _follow(self, session: aiohttp.ClientSession, target: Target, check: HealthCheck) -> None:
         prepared, interval, timeout = Check(target, check), check.interval_ms / 1000, check.timeout_ms / 1000
         await asyncio.sleep(self._chance() * min(SPREAD_S, interval))
-        while True:
-            async with self._slot():
-                started = self._now()
-                observation = await self._probe(session, target, prepared, started, timeout)
-            if observation is None:
-                self.void += 1
-            else:
-                self._emit(observation)
-            due = started + interval * (0.9 + 0.2 * self._chance())
-            await asyncio.sleep(max(0.0, due - self._now()))
+        try:
+            while True:
+                async with self._slot():
+                    started = self._now()
+                    observation = await self._probe(session, target, prepared, started, timeout)
+                if observation is None:
+                    self.void += 1
+                else:
+                    self._emit(observation)
+                due = started + interval * (0.9 + 0.2 * self._chance())
+                await asyncio.sleep(max(0.0, due - self._now()))
+        finally:
+            await prepared.close()
 
     async def _probe(
         self, session: aiohttp.ClientSession, target: Target, check: Check, started: float, limit: float
