@@ -67,7 +67,7 @@ class ControlLoop:
     def step(self) -> float | None:
         """Take what is in the inbox; return when time alone may next change something."""
         inputs = Inputs(
-            self._policy, tuple(self._observations), tuple(self._resolutions), tuple(self._clients), self._retry
+            self._policy, tuple(self._observations), tuple(self._resolutions), tuple(self._clients), retry=self._retry
         )
         self._policy, self._retry = None, False
         self._clients.clear()
