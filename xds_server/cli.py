@@ -175,10 +175,10 @@ def schema() -> None:
 
 
 @main.command()
-@click.option("--region", required=True, help="The Envoy's region, as the policy names it: node.locality.region.")
-@click.option("--id", "node_id", help="The Envoy's own name: node.id.  [default: FLEET-REGION]")
-@click.option("--cluster", default="default", show_default=True, help="The Envoy's fleet: node.cluster.")
-@click.option("--zone", default="", help="The Envoy's zone: node.locality.zone.")
+@click.option("--region", required=True, help="The client's region, as the policy names it: node.locality.region.")
+@click.option("--id", "node_id", help="The client's own name: node.id.  [default: FLEET-REGION]")
+@click.option("--cluster", default="default", show_default=True, help="The client's fleet: node.cluster.")
+@click.option("--zone", default="", help="The client's zone: node.locality.zone.")
 @click.option(
     "--xds", type=HostPortType(), default="127.0.0.1:18000", show_default=True, help="Where the control plane listens."
 )
@@ -192,6 +192,7 @@ def schema() -> None:
     help="Break glass: embed the last decision kept in STATE_DIR as static configuration, for an Envoy that must start "
     "while the control plane is down.",
 )
+@click.option("--grpc", is_flag=True, help="For gRPC clients without a proxy: the JSON that GRPC_XDS_BOOTSTRAP names.")
 def bootstrap(
     *,
     region: str,
@@ -203,9 +204,11 @@ def bootstrap(
     admin_port: int,
     form: str,
     last_good: Path | None,
+    grpc: bool,
 ) -> None:
-    """Print an Envoy bootstrap: start the sidecar with `envoy -c FILE`."""
+    """Print an Envoy bootstrap: start the sidecar with `envoy -c FILE`. Or, with --grpc, one for a gRPC client."""
     from xds_server.snapshot import bootstrap as made  # noqa: PLC0415
+    from xds_server.snapshot.grpc_bootstrap import grpc_bootstrap  # noqa: PLC0415
 
     options = made.BootstrapOptions(
         region=region,
@@ -217,6 +220,11 @@ def bootstrap(
         admin_port=admin_port,
         zone=zone,
     )
+    if grpc:
+        if last_good is not None:
+            raise click.UsageError("--last-good is for Envoy: a gRPC client has no static configuration")
+        click.echo(grpc_bootstrap(options), nl=False)
+        return
     if last_good is None:
         message = made.bootstrap(options)
     else:

@@ -95,6 +95,7 @@ def test_the_fleet_is_in_the_order_of_views_and_ids() -> None:
         "fleet": "default",
         "region": "eu-west-1",
         "kind": "envoy",
+        "agent": "envoy",
         "version": "1.40.0",
         "peer": "ipv4:127.0.0.1:5000",
         "variant": "sotw",

@@ -52,11 +52,14 @@ def _closed(said: ClientEvent, what: Closed, now: float) -> Event:
 
 
 def _who(said: ClientEvent) -> str:
-    return f"Envoy {said.node.node_id or '(no id)'} at {said.peer}" if said.node else f"a client at {said.peer}"
+    if said.node is None:
+        return f"a client at {said.peer}"
+    what = "Envoy" if said.node.agent == "envoy" else said.node.agent or "client"
+    return f"{what} {said.node.node_id or '(no id)'} at {said.peer}"
 
 
 def _event(kind: str, severity: Severity, said: ClientEvent, message: str, now: float) -> Event:
     fields = [("client", said.node.node_id if said.node else ""), ("peer", said.peer)]
     if said.view is not None:
-        fields += [("fleet", said.view.fleet), ("region", said.view.region)]
+        fields += [("fleet", said.view.fleet), ("region", said.view.region), ("kind", said.view.kind)]
     return Event(kind, now, message, severity, tuple(fields))
