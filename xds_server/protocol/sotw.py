@@ -190,11 +190,9 @@ class SotwStream:
         if clusters is None:
             return Around(shelf)
         if state.type_url == TypeUrl.ENDPOINT:
-            flight = clusters.flight
-            if flight is None:
-                return Around(shelf, clusters.held)
             newest = self._sharing.shelf(offering, TypeUrl.CLUSTER)
-            return Around(shelf, flight.plan.after, clusters_due=None if flight.shelf is newest else newest)
+            stuck = clusters.flight is not None and clusters.flight.shelf is not newest
+            return Around(shelf, clusters.last, clusters_due=newest if stuck else None)
         if not clusters.subscription.wildcard:
             return Around(shelf)
         return Around(shelf, clusters.held, None if self._endpoints is None else self._endpoints.held)

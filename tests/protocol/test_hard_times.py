@@ -1,0 +1,102 @@
+"""Conversations in which things cross, break or are rejected half-way: what the plain rules alone would get wrong.
+
+Each of these was found by the random talk or by thinking it through; without its line of code the last step differs.
+"""
+
+from __future__ import annotations
+
+from tests.protocol.talk import Peer, envoy_on, world
+from xds_server.protocol.sharing import Sharing
+
+OLD = world("C a=1", "E a=1", "L l=1 > R:r", "R r=1 > C:a")
+TWO = world("C a=1", "C b=1", "E a=1", "E b=1", "L l=1 > R:r", "R r=1 > C:a")
+
+
+def test_a_cluster_that_changes_to_and_fro_behind_a_slow_assignment_gets_it_again() -> None:
+    peer = envoy_on(OLD, "a")
+    changed = world("C a=2", "E a=1", "L l=1 > R:r", "R r=1 > C:a")
+    assert peer.sees(changed) == ["C 5: a=2", "E 6: a=1"]
+    for nonce, snapshot in ((7, OLD), (8, changed)):
+        peer.acks("C")
+        assert peer.sees(snapshot) == [f"C {nonce}: a={'1' if snapshot is OLD else '2'}"]
+    peer.acks("C")
+    peer.acks("E")  # the one that came before the cluster changed back and forth
+    assert peer.sees(changed) == ["E 9: a=1"]
+
+
+def test_a_cluster_that_went_and_came_back_is_not_in_place_before_its_assignment() -> None:
+    peer = envoy_on(TWO, "a b")
+    assert peer.settles(OLD) == ["C 5: a=1"]
+    back = world("C a=1", "C b=1", "E a=1", "E b=1", "L l=1 > R:r", "R r=2 > C:a C:b")
+    assert peer.sees(back) == ["C 6: a=1 b=1", "E 7: b=1"]
+    peer.acks("C")
+    assert peer.sees(back) == []
+    peer.acks("E")
+    assert peer.sees(back) == ["R 8: r=2"]
+
+
+def test_an_assignment_accepted_after_its_cluster_went_does_not_count() -> None:
+    peer = envoy_on(TWO, "a b")
+    assert peer.sees(world("C a=1", "E a=1", "E b=2", "L l=1 > R:r", "R r=1 > C:a")) == ["C 5: a=1", "E 6: b=2"]
+    peer.acks("C")
+    peer.acks("E")
+    back = world("C a=1", "C b=1", "E a=1", "E b=2", "L l=1 > R:r", "R r=2 > C:a C:b")
+    assert peer.sees(back) == ["C 7: a=1 b=1", "E 8: b=2"]
+    peer.acks("C")
+    assert peer.sees(back) == []
+
+
+def test_suspects_that_nobody_wants_any_more_do_not_hold_up_the_others() -> None:
+    peer = Peer()
+    peer.asks("E", "a", "b")
+    peer.sees(world("E a=9", "E b=1"))
+    peer.nacks("E")
+    assert peer.sees(world("E b=1")) == ["E 2: b=1"]
+
+
+def test_after_a_half_applied_rejection_the_set_is_sent_clean() -> None:
+    peer = Peer()
+    peer.asks("C")
+    peer.settles(world("C a=1"))
+    assert peer.sees(world("C a=9", "C b=1")) == ["C 2: a=9 b=1"]
+    peer.nacks("C")  # b is there now
+    assert peer.sees(world("C a=1")) == ["C 3: a=1"]
+
+
+def test_a_returning_client_that_is_not_known_is_not_sent_parts_on_trial() -> None:
+    peer = Peer()
+    peer.asks("C", version="of a server that is no more")
+    peer.asks("E", "a", "b")
+    snapshot = world("C a=9", "C b=1", "E a=1", "E b=1", "R r=1 > C:b")
+    assert peer.sees(snapshot) == ["C 1: a=9 b=1", "E 2: a=1 b=1"]
+    peer.nacks("C", "Error adding/updating cluster(s) a: no such filter")
+    peer.acks("E")
+    assert peer.sees(snapshot) == []  # without a it would lose the a that it has
+    peer.asks("R", "r")
+    assert peer.sees(snapshot) == ["R 3: r=1"]
+    assert peer.sees(world("C a=9", "C b=2", "E a=1", "E b=1", "R r=1 > C:b"))[0] == "C 4: a=9 b=2"
+
+
+def test_a_client_that_left_in_the_middle_of_a_change_is_brought_to_a_known_state() -> None:
+    sharing = Sharing()
+    before = envoy_on(OLD, "a", sharing)
+    new = world("C b=1", "E b=1", "L l=1 > R:r", "R r=2 > C:b")
+    assert before.sees(new) == ["C 5: a=1 b=1"]
+    before.stream.end()
+    again = Peer(sharing=sharing)
+    again.asks("C", version=before.versions["C"])
+    assert again.sees(OLD) == ["C 1: a=1"]  # it may have b
+
+
+def test_a_client_that_left_in_peace_is_believed_again() -> None:
+    sharing = Sharing()
+    before = envoy_on(OLD, "a", sharing)
+    before.sees(TWO)
+    before.stream.end()
+    again = Peer(sharing=sharing)
+    again.asks("C", version=before.versions["C"])
+    again.settles(OLD)
+    again.stream.end()
+    third = Peer(sharing=sharing)
+    third.asks("C", version=again.versions["C"])
+    assert third.sees(OLD) == []
