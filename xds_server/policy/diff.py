@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 
-from xds_server.policy.types import Policy
+from xds_server.policy.types import OwnResource, Policy
 
 
 def changes(before: Policy, after: Policy) -> tuple[str, ...]:
     """Return one line for each difference ("services.checkout.reserve: 0.2 → 0.3"), in the order of their paths."""
-    return tuple(sorted(_differ("", _plain(before), _plain(after))))
+    return tuple(sorted([*_differ("", _plain(before), _plain(after)), *_own(before, after)]))
 
 
 def _plain(policy: Policy) -> dict[str, object]:
@@ -22,6 +22,21 @@ def _plain(policy: Policy) -> dict[str, object]:
         "fleets": policy.fleets,
         "rollout": policy.rollout,
     }
+
+
+def _own(before: Policy, after: Policy) -> Iterator[str]:
+    """Tell which own resources differ, and nothing of their content: it may be secret."""
+    old, new = ({_title(resource): resource for resource in policy.own} for policy in (before, after))
+    for title in old.keys() | new.keys():
+        if old.get(title) != new.get(title):
+            yield f"{title}: {'added' if title not in old else 'removed' if title not in new else 'changed'}"
+
+
+def _title(resource: OwnResource) -> str:
+    views = [",".join(names) for names in (resource.fleets, resource.regions) if names is not None]
+    return f"resources.{resource.type_url.rpartition('.')[2]}.{resource.name}" + (
+        f" ({'/'.join(views)})" if views else ""
+    )
 
 
 def _differ(path: str, before: object, after: object) -> Iterator[str]:

@@ -8,7 +8,7 @@ that two policies that say the same are equal and iterate alike.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from xds_server.model import Endpoint
@@ -126,6 +126,27 @@ class Rollout:
     timeout_ms: int = 30_000
 
 
+@dataclass(frozen=True, slots=True)
+class OwnResource:
+    """A resource that the operator wrote in Envoy's own form, for the Envoys of some fleets and regions (None: all).
+
+    `body` is opaque here: the serialized message, which may hold a secret. `needs` are type and name of what it refers
+    to. Made by `snapshot/own` alone.
+    """
+
+    type_url: str
+    name: str
+    version: str
+    body: bytes = field(repr=False)
+    needs: tuple[tuple[str, str], ...] = ()
+    fleets: tuple[str, ...] | None = None
+    regions: tuple[str, ...] | None = None
+
+    def goes_to(self, fleet: str, region: str) -> bool:
+        """Return whether the Envoys of that fleet and region get it."""
+        return (self.fleets is None or fleet in self.fleets) and (self.regions is None or region in self.regions)
+
+
 DEFAULT_FLEET = "default"
 """The fleet of a policy without `fleets:`; it takes every Envoy, whatever its `node.cluster`."""
 
@@ -139,8 +160,10 @@ class Policy:
     services: Mapping[str, Service]
     fleets: Mapping[str, Fleet]
     digest: str
-    """Hash of the text it came from: names the policy in logs, events and the admin API."""
+    """Hash of what it came from: names the policy in logs, events and the admin API."""
     rollout: Rollout = Rollout()
+    own: tuple[OwnResource, ...] = ()
+    """What the operator serves beside what follows from the rest."""
 
     def fleet_for(self, node_cluster: str) -> Fleet | None:
         """Return the fleet an Envoy with that `node.cluster` belongs to; None if the policy has no place for it."""

@@ -21,12 +21,12 @@ Inconsistent inputs (a decision that does not fit the policy) are a bug of ours,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from xds_server.decision.protection import per_try_timeout_ms
 from xds_server.model import Address, Decision, Endpoint, Protection, Row, ServiceDecision, Target, ViewKey
-from xds_server.policy.types import Deployment, Fleet, Policy, Service
+from xds_server.policy.types import Deployment, Fleet, OwnResource, Policy, Service
 from xds_server.snapshot import grpc_view, listeners, routes
 from xds_server.snapshot.clusters import cluster_name, cluster_rest, named
 from xds_server.snapshot.endpoints import Encoded, assignment, encode_hosts, hosts_of, is_host_name
@@ -136,7 +136,7 @@ class Builder:
         ]
         resources = [resource for part in parts for resource in part.resources]
         if view.kind != GRPC:
-            resources += [self._listener(fleet), self._routes(view, parts)]
+            resources += [self._listener(fleet), self._routes(view, parts), *self._own(policy, view)]
         return self._memo.get(("snapshot", view), resources, lambda: _consistent(Snapshot.of(resources)))
 
     def _part(self, facts: _Facts) -> _Part:
@@ -224,6 +224,17 @@ class Builder:
             (hosts, needs),
             lambda: _resource(TypeUrl.ROUTE, name, routes.route_configuration(name, hosts), needs),
         )
+
+    def _own(self, policy: Policy, view: ViewKey) -> Iterator[Resource]:
+        """Return what the operator serves beside ours in one view: the same objects in every view that gets it."""
+        made = self._memo.get("own", policy.own, lambda: tuple(_own_resource(own) for own in policy.own))
+        pairs = zip(policy.own, made, strict=True)
+        return (resource for own, resource in pairs if own.goes_to(view.fleet, view.region))
+
+
+def _own_resource(own: OwnResource) -> Resource:
+    needs = tuple(Key(type_url, name) for type_url, name in own.needs)
+    return Resource(own.type_url, own.name, own.version, own.body, needs)
 
 
 def _deployments(service: Service) -> list[Deployment]:

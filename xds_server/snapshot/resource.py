@@ -21,7 +21,7 @@ class TypeUrl:
     ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
     CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
     ENDPOINT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-    SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+    SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 (a type)
     RUNTIME = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
     EXTENSION = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
     SCOPED_ROUTE = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"

@@ -21,8 +21,6 @@ PREFIX = "type.googleapis.com/"
 
 ROOTS = ("envoy.", "xds.", "udpa.", "google.protobuf.")
 
-TYPED_STRUCTS = frozenset({"xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct"})
-
 _FULL_NAME = re.compile(r"((?:[a-z][a-z0-9_]*\.)+)[A-Z][A-Za-z0-9_]*(?:\.[A-Z][A-Za-z0-9_]*)*")
 
 
@@ -57,7 +55,7 @@ def similar(full_name: str) -> str:
 
 def _in_pool(full_name: str) -> Descriptor | None:
     try:
-        found: Descriptor = descriptor_pool.Default().FindMessageTypeByName(full_name)  # type: ignore[no-untyped-call]
+        found: Descriptor = descriptor_pool.Default().FindMessageTypeByName(full_name)
     except KeyError:
         return None
     return found

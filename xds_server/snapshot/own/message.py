@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.json_format import ParseDict
-from google.protobuf.message import Message
+from google.protobuf.message import EncodeError, Message
 from udpa.annotations import sensitive_pb2
 
 from xds_server.policy.nodes import ListNode, MapNode, Node, ScalarNode
@@ -32,6 +32,8 @@ SECRET = TypeUrl.SECRET.removeprefix(known.PREFIX)
 ANY = "google.protobuf.Any"
 LOOSE = frozenset({"google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"})
 TEXTUAL = frozenset({DURATION, "google.protobuf.Timestamp", "google.protobuf.FieldMask"})
+TYPED_STRUCT = '{"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: …, value: {…}}'
+TOO_DEEP = "nested more than 100 messages deep, which Envoy does not read; make it flatter"
 WELL_KNOWN = LOOSE | TEXTUAL | WRAPPERS | {ANY}
 
 
@@ -63,9 +65,9 @@ class Reader:
         self._reading = reading
         self.references: list[Reference] = []
 
-    def typed(self, place: Place) -> Message | None:
-        """Read a mapping with an `@type`; None if it has none that is known."""
-        found = self._type(place)
+    def typed(self, place: Place, *, inside: bool = False) -> Message | None:
+        """Read a mapping with an `@type`; None if it has none that is known. `inside`: in another message."""
+        found = self._type(place, inside=inside)
         if found is None:
             return None
         kind, rest = found
@@ -78,7 +80,7 @@ class Reader:
             return None
         return self._message(Place(value[0], below(place.path, "value"), inner.secret), kind)
 
-    def _type(self, place: Place) -> tuple[Descriptor, MapNode] | None:
+    def _type(self, place: Place, *, inside: bool) -> tuple[Descriptor, MapNode] | None:
         """Return the type that a mapping names, and the mapping without the name."""
         node = place.node
         if not isinstance(node, MapNode):
@@ -93,17 +95,16 @@ class Reader:
         if not isinstance(at.node, ScalarNode):
             self._unexpected(at, f"{known.PREFIX}…")
             return None
-        kind = self._kind(at, at.node.text)
+        kind = self._kind(at, at.node.text, inside=inside)
         return (kind, rest) if kind is not None else None
 
-    def _kind(self, place: Place, url: str) -> Descriptor | None:
+    def _kind(self, place: Place, url: str, *, inside: bool) -> Descriptor | None:
         name = url.removeprefix(known.PREFIX)
         kind = known.find(name)
         if kind is None:
             guess = "" if place.secret else known.similar(name)
-            typed = "{type_url: …, value: {…}}"
-            hint = f"if Envoy has it nevertheless, write it as {known.PREFIX}xds.type.v3.TypedStruct {typed}"
-            self._wrong(place, f"no such type in the Envoy API known here{guess}; {hint}")
+            hint = f"; if Envoy has it nevertheless, write {TYPED_STRUCT}" if inside and not guess else ""
+            self._wrong(place, f"no such type in the Envoy API known here{guess}{hint}")
         elif not url.startswith(known.PREFIX):
             self._wrong(place, f"a type URL begins with {known.PREFIX}")
         elif known.is_frozen(kind):
@@ -119,31 +120,31 @@ class Reader:
             self._unexpected(place, f"a mapping with the fields of {kind.name}" + (" ({} for none)" if empty else ""))
             return None
         message = message_factory.GetMessageClass(kind)()
+        before = self._count()
         entries = {entry.field.name: entry for entry in self._entries(place, place.node, kind)}
+        whole = self._count() == before
         bad = {name for name, entry in entries.items() if not self._set(message, entry)}
-        self._judge(message, place, entries, bad)
+        self._judge(message, place, entries, bad, whole=whole)
         return message
 
     def _entries(self, place: Place, node: MapNode, kind: Descriptor) -> Iterator[_Entry]:
         """Return the fields given, each once, none that excludes another."""
-        seen: dict[str, int] = {}
+        first: dict[str, int] = {}
         for key, value in node.pairs():
             field = self._field(place, key, kind)
             if field is None or not isinstance(key, ScalarNode):
                 continue
-            path = below(place.path, field.name)
-            choice = field.containing_oneof
-            other = field.name if field.name in seen else f"one of {choice.name}" if choice and choice.name in seen else ""
-            if other:
-                first = seen[field.name if field.name in seen else choice.name]  # type: ignore[union-attr]
-                message = "given twice" if other == field.name else f"excludes the other field of {choice.name}"  # type: ignore[union-attr]
-                self._reading.wrong(path, f"{message}; the first is on line {first}, remove one", key)
-                continue
-            seen[field.name] = key.line
-            if choice is not None:
-                seen[choice.name] = key.line
-            secret = place.secret or field.GetOptions().Extensions[sensitive_pb2.sensitive]
-            yield _Entry(field, key, Place(value, path, secret))
+            path, choice = below(place.path, field.name), field.containing_oneof
+            if field.name in first:
+                message = f"given twice; the first is on line {first[field.name]}, remove one"
+                self._reading.wrong(path, message, key)
+            elif choice is not None and choice.name in first:
+                message = f"excludes another field of {choice.name}, on line {first[choice.name]}; remove one"
+                self._reading.wrong(path, message, key)
+            else:
+                first |= dict.fromkeys([field.name, *([choice.name] if choice is not None else [])], key.line)
+                secret = place.secret or field.GetOptions().Extensions[sensitive_pb2.sensitive]
+                yield _Entry(field, key, Place(value, path, secret))
 
     def _field(self, place: Place, key: Node, kind: Descriptor) -> FieldDescriptor | None:
         if not isinstance(key, ScalarNode):
@@ -151,7 +152,7 @@ class Reader:
             return None
         field = kind.fields_by_name.get(key.text) or kind.fields_by_camelcase_name.get(key.text)
         if field is not None:
-            return field  # type: ignore[no-any-return]
+            return field
         names = list(kind.fields_by_name)
         if place.secret:
             self._reading.wrong(place.path, f"unknown field; {kind.name} has {', '.join(names)}", key)
@@ -190,7 +191,9 @@ class Reader:
         if not isinstance(place.node, MapNode):
             self._unexpected(place, "a mapping")
             return
-        key_field, value_field = (field.message_type.fields_by_name[name] for name in ("key", "value"))
+        entry_type = field.message_type
+        assert entry_type is not None, "a map is a list of entries"
+        key_field, value_field = (entry_type.fields_by_name[name] for name in ("key", "value"))
         into, seen = getattr(message, field.name), set()
         for key, child in place.node.pairs():
             at = Place(key, place.path, place.secret)
@@ -222,45 +225,49 @@ class Reader:
             return self._message(place, field.message_type)
         if not isinstance(place.node, ScalarNode) or place.node.is_null:
             words = "text" if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else "a single value"
-            return self._unexpected(place, words)
+            self._unexpected(place, words)
+            return None
         try:
             return scalars.scalar(field, place.node)
         except scalars.ValueProblemError as problem:
-            return self._unexpected(place, str(problem))
+            self._unexpected(place._replace(node=problem.node or place.node), str(problem))
+            return None
 
     def _well_known(self, place: Place, kind: Descriptor) -> Message | None:
         if kind.full_name == ANY:
-            inner = self.typed(place)
-            return any_of(inner) if inner is not None else None
+            return self._packed(place)
         message: Message = message_factory.GetMessageClass(kind)()
         if kind.full_name in WRAPPERS:
             value = self._value(kind.fields_by_name["value"], place)
             self._put(message, kind.fields_by_name["value"], value)
             return message if value is not None else None
         try:
-            parsed = self._loose(place, kind) if kind.full_name in LOOSE else _textual(place, kind)
+            parsed = _loose(place, kind) if kind.full_name in LOOSE else _textual(place, kind)
         except scalars.ValueProblemError as problem:
-            return self._unexpected(place, str(problem))
+            self._unexpected(place._replace(node=problem.node or place.node), str(problem))
+            return None
         ParseDict(parsed, message)
         return message
 
-    def _loose(self, place: Place, kind: Descriptor) -> Any:
-        shape = {"Struct": MapNode, "ListValue": ListNode}.get(kind.name)
-        if shape is not None and not isinstance(place.node, shape):
-            raise scalars.ValueProblemError("a mapping" if shape is MapNode else "a list")
-        return scalars.loose(place.node)
+    def _packed(self, place: Place) -> Message | None:
+        inner = self.typed(place, inside=True)
+        try:
+            return any_of(inner) if inner is not None else None
+        except EncodeError:
+            self._wrong(place, TOO_DEEP)
+            return None
 
-    def _judge(self, message: Message, place: Place, entries: dict[str, _Entry], bad: set[str]) -> None:
-        for name, words in faults(message, bad):
-            entry = entries.get(name)
-            self._wrong(entry.place if entry else place._replace(path=below(place.path, name) if name else place.path), words)
-        for name in entries.keys() - bad:
-            if entries[name].field.GetOptions().deprecated:
-                self._reading.where[entries[name].place.path] = entries[name].key
-                self._reading.warn(entries[name].place.path, "deprecated: a later Envoy may reject it")
+    def _judge(self, message: Message, place: Place, entries: dict[str, _Entry], bad: set[str], *, whole: bool) -> None:
+        """Check a message that has been read, and note what it refers to."""
+        for name, words in faults(message, bad, whole=whole):
+            at = entries[name].place if name in entries else place._replace(path=below(place.path, name))
+            self._wrong(at if name else place, words)
+        for name, entry in entries.items():
+            if name not in bad and entry.field.GetOptions().deprecated:
+                self._reading.where[entry.place.path] = entry.key
+                self._reading.warn(entry.place.path, "deprecated: a later Envoy may reject it")
         for need in needs_of(message):
-            at = entries.get(need.field)
-            self.references.append(Reference(need, at.place if at else place))
+            self.references.append(Reference(need, entries[need.field].place if need.field in entries else place))
 
     def _count(self) -> int:
         return len(self._reading.problems) + self._reading.more
@@ -275,16 +282,23 @@ class Reader:
         self._reading.wrong(place.path, message, place.node)
 
 
-def _textual(place: Place, kind: Descriptor) -> str:
-    node = place.node
-    if not isinstance(node, ScalarNode):
+def _loose(place: Place, kind: Descriptor) -> Any:
+    shape = {"Struct": MapNode, "ListValue": ListNode}.get(kind.name)
+    if shape is not None and not isinstance(place.node, shape):
+        raise scalars.ValueProblemError("a mapping" if shape is MapNode else "a list")
+    return scalars.loose(place.node)
+
+
+def _textual(place: Place, kind: Descriptor) -> Any:
+    """Return the text of a duration, a time or a field mask, after checking it."""
+    if not isinstance(place.node, ScalarNode):
         raise scalars.ValueProblemError(f"text that says a {kind.name}")
     if kind.full_name == DURATION:
-        return scalars.duration(node)
-    message = message_factory.GetMessageClass(kind)()
+        return scalars.duration(place.node)
+    message: Any = message_factory.GetMessageClass(kind)()
     try:
-        message.FromJsonString(node.text)
+        message.FromJsonString(place.node.text)
     except ValueError:
         example = "2026-01-31T12:00:00Z" if kind.name == "Timestamp" else "one.field,another.field"
         raise scalars.ValueProblemError(f"a {kind.name} such as {example}") from None
-    return node.text
+    return place.node.text

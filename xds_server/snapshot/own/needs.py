@@ -109,7 +109,11 @@ def _secret(message: Any) -> Iterator[Need]:
 
 def _assignment(message: Any) -> Iterator[Need]:
     eds = message.eds_cluster_config
-    if message.WhichOneof("cluster_discovery_type") == "type" and message.type == message.EDS and is_ours(eds.eds_config):
+    if (
+        message.WhichOneof("cluster_discovery_type") == "type"
+        and message.type == message.EDS
+        and is_ours(eds.eds_config)
+    ):
         yield Need(Key(TypeUrl.ENDPOINT, eds.service_name or message.name), "eds_cluster_config")
 
 

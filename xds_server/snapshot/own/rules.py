@@ -1,8 +1,8 @@
 """What Envoy checks of a message before it uses it: the `validate.rules` written in its API, and two things beyond.
 
-Envoy runs these checks on every resource it gets and rejects what fails (its API is annotated with protoc-gen-validate).
-Running the same ones here turns a NACK into a line and a column. Kinds of rule that no field of the API uses, or that
-few do and that depend on RE2 (`pattern`), are left to Envoy.
+Envoy runs these checks on every resource it gets and rejects what fails (its API is annotated with
+protoc-gen-validate). Running the same ones here turns a NACK into a line and a column. Kinds of rule that no field of
+the API uses, or that few do and that depend on RE2 (`pattern`), are left to Envoy.
 
 Beyond the rules: fields that Envoy's API marks `disallowed_by_default` it rejects, and an `ApiConfigSource` must speak
 version 3 of the transport.
@@ -12,12 +12,14 @@ Words never repeat a value: it may be a secret.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from envoy.annotations import deprecation_pb2
 from envoy.config.core.v3 import config_source_pb2
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from validate import validate_pb2
 
@@ -31,16 +33,19 @@ WRAPPERS = frozenset(
 DURATION = "google.protobuf.Duration"
 
 
-def faults(message: Message, apart: Set[str]) -> Iterator[Fault]:
-    """Return what Envoy would refuse in this message's own fields, those named in `apart` left out."""
-    kind: Descriptor = message.DESCRIPTOR
+def faults(message: Message, apart: set[str], *, whole: bool) -> Iterator[Fault]:
+    """Return what Envoy would refuse in this message's own fields, those named in `apart` left out.
+
+    Unless it is `whole`, nothing is said of what is missing: something that could not be read may stand for it.
+    """
+    kind: Any = message.DESCRIPTOR
     for oneof in kind.oneofs:
         names = [field.name for field in oneof.fields]
-        if oneof.GetOptions().Extensions[validate_pb2.required] and not apart.intersection(names):
-            if message.WhichOneof(oneof.name) is None:
-                yield "", f"one of {', '.join(names)} is needed"
+        required = whole and oneof.GetOptions().Extensions[validate_pb2.required] and apart.isdisjoint(names)
+        if required and message.WhichOneof(oneof.name) is None:
+            yield "", f"one of {', '.join(names)} is needed"
     for field in kind.fields:
-        if field.name not in apart:
+        if field.name not in apart and (whole or _is_given(message, field)):
             yield from ((field.name, words) for words in _field(message, field))
     if isinstance(message, config_source_pb2.ApiConfigSource) and message.transport_api_version != config_source_pb2.V3:
         yield "transport_api_version", "must be V3, the only version that Envoy speaks"
@@ -55,7 +60,11 @@ def _field(message: Message, field: FieldDescriptor) -> Iterator[str]:
         return
     rules = options.Extensions[validate_pb2.rules]
     name = rules.WhichOneof("type")
-    if not given and (rules.message.required or (name in {"any", "duration", "timestamp"} and getattr(rules, name).required)):
+    if (
+        not given
+        and field.containing_oneof is None
+        and (rules.message.required or (name in {"any", "duration", "timestamp"} and getattr(rules, name).required))
+    ):
         yield "missing; Envoy needs it"
         return
     if not given and field.has_presence:
@@ -141,14 +150,18 @@ def _choice(rules: Any, value: Any) -> Iterator[str]:
 
 def _range(rules: Any, name: str, value: float) -> Iterator[str]:
     unit = "s" if name == "duration" else ""
-    bounds = {b: getattr(rules, b) for b in ("gt", "gte", "lt", "lte") if rules.HasField(b)}
-    limits = {b: _seconds(limit) if name == "duration" else limit for b, limit in bounds.items()}
-    checks = (
-        ("gt", "more than", lambda limit: value > limit),
-        ("gte", "at least", lambda limit: value >= limit),
-        ("lt", "less than", lambda limit: value < limit),
-        ("lte", "at most", lambda limit: value <= limit),
-    )
-    for bound, words, holds in checks:
-        if bound in limits and not holds(limits[bound]):
-            yield f"must be {words} {limits[bound]:g}{unit}"
+    for bound, (words, holds) in _BOUNDS.items():
+        if rules.HasField(bound):
+            limit = _seconds(getattr(rules, bound)) if name == "duration" else getattr(rules, bound)
+            if not holds(value, limit):
+                yield f"must be {words} {limit:g}{unit}"
+
+
+_BOUNDS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = MappingProxyType(
+    {
+        "gt": ("more than", operator.gt),
+        "gte": ("at least", operator.ge),
+        "lt": ("less than", operator.lt),
+        "lte": ("at most", operator.le),
+    }
+)

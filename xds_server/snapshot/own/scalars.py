@@ -1,8 +1,8 @@
-"""One value of a field, from the text in a file: protobuf's JSON form (protobuf.dev, "ProtoJSON Format"), told strictly.
+"""One value of a field, from the text in a file: protobuf's JSON form (protobuf.dev, "ProtoJSON Format"), strictly.
 
-What a scalar means is said by the field it stands under, not by its looks: YAML readers disagree on `no`, `0644`, `1_000`
-and `10:30`. Where they would disagree, it is an error that says what to write. Only `Struct` and `Value`, which have no
-field to ask, go by looks; there, plain text that readers take differently must be put in quotes.
+What a scalar means is said by the field it stands under, not by its looks: YAML readers disagree on `no`, `0644`,
+`1_000` and `10:30`. Where they would disagree, it is an error that says what to write. Only `Struct` and `Value`, which
+have no field to ask, go by looks; there, plain text that readers take differently must be put in quotes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 
 from xds_server.policy.nodes import ListNode, MapNode, Node, ScalarNode
 
@@ -40,9 +40,19 @@ _RANGES = MappingProxyType(
 
 MOST_NAMES_TOLD = 12
 
+MOST_SECONDS = 315_576_000_000
+"""The longest duration that protobuf has: 10,000 years."""
+
 
 class ValueProblemError(ValueError):
-    """What is expected in place of what was written: "a whole number from 0 to 10". Never repeats the text."""
+    """What is expected in place of what was written: "a whole number from 0 to 10". Never repeats the text.
+
+    `node` is where, if it is not the value itself but something in it.
+    """
+
+    def __init__(self, expected: str, node: Node | None = None) -> None:
+        super().__init__(expected)
+        self.node = node
 
 
 def scalar(field: FieldDescriptor, node: ScalarNode) -> Any:
@@ -52,7 +62,7 @@ def scalar(field: FieldDescriptor, node: ScalarNode) -> Any:
 
 def duration(node: ScalarNode) -> str:
     """Check a duration, and return its text. Raises ValueProblemError."""
-    if _DURATION.fullmatch(node.text):
+    if _DURATION.fullmatch(node.text) and abs(float(node.text[:-1])) <= MOST_SECONDS:
         return node.text
     if match := _OTHER_DURATION.fullmatch(node.text):
         seconds = int(match[1]) * {"ms": 0.001, "m": 60, "h": 3600}[match[2]]
@@ -64,8 +74,10 @@ def loose(node: Node) -> Any:
     """Return a `Value`'s content: text, number, boolean, null, list or mapping. Raises ValueProblemError."""
     if isinstance(node, ListNode):
         return [loose(item) for item in node.items]
-    if isinstance(node, MapNode):
-        return _loose_mapping(node)
+    return _loose_mapping(node) if isinstance(node, MapNode) else _by_looks(node)
+
+
+def _by_looks(node: ScalarNode) -> Any:
     if not node.plain:
         return node.text
     if node.text in {"", "~", "null"}:
@@ -73,9 +85,11 @@ def loose(node: Node) -> Any:
     if node.text in {"true", "false"}:
         return node.text == "true"
     if _NUMBER.fullmatch(node.text):
-        return _exact(node.text)
+        return _exact(node)
     if _LOOKS_OTHERWISE.fullmatch(node.text):
-        raise ValueProblemError("quotes around text, or true, false or a decimal number: YAML readers differ on this")
+        raise ValueProblemError(
+            "true, false, a decimal number, or quotes around text: YAML readers differ on this", node
+        )
     return node.text
 
 
@@ -83,19 +97,20 @@ def _loose_mapping(node: MapNode) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in node.pairs():
         if not isinstance(key, ScalarNode):
-            raise ValueProblemError("text as the key of every entry")
+            raise ValueProblemError("text as a key", key)
         if key.text == "<<" and key.plain:
-            raise ValueProblemError("entries of its own: merge keys are not supported")
+            raise ValueProblemError("the entries themselves: merge keys are not supported", key)
         if key.text in found:
-            raise ValueProblemError("each key once")
+            raise ValueProblemError("each key once", key)
         found[key.text] = loose(value)
     return found
 
 
-def _exact(text: str) -> float:
+def _exact(node: ScalarNode) -> float:
+    text = node.text
     value = float(text)
     if not math.isfinite(value) or ("." not in text and "e" not in text.lower() and int(value) != int(text)):
-        raise ValueProblemError("a number that a double can hold, or quotes around it")
+        raise ValueProblemError("a number that a double can hold, or quotes around it", node)
     return value
 
 
@@ -137,7 +152,8 @@ def _text(field: FieldDescriptor, node: ScalarNode) -> str | bytes:
 
 
 def _enum(field: FieldDescriptor, node: ScalarNode) -> int:
-    kind: EnumDescriptor = field.enum_type
+    kind = field.enum_type
+    assert kind is not None
     if node.text in kind.values_by_name:
         return int(kind.values_by_name[node.text].number)
     if _INTEGER.fullmatch(node.text) and int(node.text) in kind.values_by_number:

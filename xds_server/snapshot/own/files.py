@@ -1,0 +1,213 @@
+"""A folder of files to a policy with own resources in it, or every error of all files at once.
+
+A file says what it defines and who gets it:
+
+    views: {fleets: [web], regions: [us-east-1]}      # optional: without it every Envoy
+    in_bootstrap: [zipkin]                            # optional: names that Envoy's own bootstrap defines
+    resources:
+      - "@type": type.googleapis.com/envoy.config.listener.v3.Listener
+        name: extra
+        …
+
+Own resources are part of the policy: they come to the fleet and are rolled back with it, and a policy that they do not
+fit (a route names a service that is gone) is refused as a whole. So they are checked against the policy here: in every
+view each name they refer to must exist, and no name may stand for two things. What is ours stays ours: nothing here can
+replace a listener, route, cluster or assignment that follows from the policy.
+
+Rejected: a key that overrides one of our resources. It would be shorter than a policy setting for whatever is missing,
+and would silently undo what the reflex plan rests on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from google.protobuf.message import EncodeError
+
+from xds_server.policy.errors import MAX_PROBLEMS, PolicyError, Problem, quoted
+from xds_server.policy.kinds import Key as Entry
+from xds_server.policy.kinds import ListOf, Section, Tree
+from xds_server.policy.nodes import Form, ListNode, MapNode, Node, ScalarNode, compose
+from xds_server.policy.reading import Reading, below
+from xds_server.policy.scalars import name as plain_name
+from xds_server.policy.types import OwnResource, Policy
+from xds_server.snapshot.bootstrap import XDS_CLUSTER
+from xds_server.snapshot.own.check import check
+from xds_server.snapshot.own.draft import NOUNS, Draft
+from xds_server.snapshot.own.known import PREFIX
+from xds_server.snapshot.own.message import TOO_DEEP, Place, Reader, Reference
+from xds_server.snapshot.own.needs import Need
+from xds_server.snapshot.resource import Key, TypeUrl, content_version
+from xds_server.snapshot.wire import encode
+
+FORM = Form(noun="a resource file", top="file", depth=64, usual_depth=25, secret=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Passes on the node of `resources:` unread."""
+
+    form: str = "a list of resources, each with its @type"
+
+    def read(self, node: Node, path: str, reading: Reading) -> Any:
+        """Return the node if it is a list of something."""
+        if isinstance(node, ListNode) and node.items:
+            return node
+        noun = "a mapping" if isinstance(node, MapNode) else "an empty list" if isinstance(node, ListNode) else "text"
+        nothing = isinstance(node, ScalarNode) and node.is_null
+        return reading.wrong(path, f"{'nothing' if nothing else noun} stands here; write {self.form}", node)
+
+    def schema(self) -> Tree:
+        """Return the JSON Schema; what is in a resource is Envoy's to say."""
+        return {"type": "array", "items": {"type": "object", "required": ["@type"]}, "minItems": 1}
+
+
+VIEWS = Section(
+    (
+        Entry("fleets", ListOf(plain_name(), "[web]"), "Only Envoys of these fleets get them. Without it, all."),
+        Entry(
+            "regions", ListOf(plain_name(), "[us-east-1]"), "Only Envoys in these regions get them. Without it, all."
+        ),
+    )
+)
+
+FILE = Section(
+    (
+        Entry("views", VIEWS, "Who gets what this file defines. Without it, every Envoy."),
+        Entry(
+            "in_bootstrap",
+            ListOf(plain_name(), "[zipkin]"),
+            "Names that Envoy's own bootstrap defines: they may be referred to although no one serves them.",
+        ),
+        Entry("resources", Resources(), "Resources in Envoy's own form.", required=True),
+    )
+)
+
+
+class Merged(NamedTuple):
+    """A policy with its own resources, and what deserves a look nevertheless."""
+
+    policy: Policy
+    warnings: tuple[Problem, ...]
+
+
+def merge(policy: Policy, files: Iterable[tuple[str, bytes]]) -> Merged:
+    """Return the policy with the resources of all files (source and text each).
+
+    Raises PolicyError with every problem of every file.
+    """
+    readings: list[Reading] = []
+    drafts: list[Draft] = []
+    for source, text in files:
+        reading = Reading(source)
+        readings.append(reading)
+        drafts.extend(_file(text, reading, policy))
+    check(drafts, policy)
+    if any(reading.problems for reading in readings):
+        raise PolicyError(_in_order(problem for reading in readings for problem in reading.problems)[:MAX_PROBLEMS])
+    warnings = _in_order(warning for reading in readings for warning in reading.warnings)
+    own = tuple(
+        sorted(
+            (draft.resource for draft in drafts), key=lambda r: (r.type_url, r.name, r.fleets or (), r.regions or ())
+        )
+    )
+    return Merged(replace(policy, own=own, digest=_digest(policy.digest, own)) if own else policy, tuple(warnings))
+
+
+def _digest(digest: str, own: tuple[OwnResource, ...]) -> str:
+    parts = (f"{r.type_url}\0{r.name}\0{r.version}\0{r.fleets}\0{r.regions}\0{r.needs}" for r in own)
+    return hashlib.sha256("\n".join((digest, *parts)).encode()).hexdigest()[:16]
+
+
+def _in_order(problems: Iterable[Problem]) -> list[Problem]:
+    return sorted(set(problems), key=lambda p: (p.source, p.line, p.column, p.path, p.message))
+
+
+# One file.
+
+
+def _file(text: bytes, reading: Reading, policy: Policy) -> Iterator[Draft]:
+    try:
+        root, problems = compose(text, reading.source, FORM)
+    except PolicyError as error:
+        reading.problems.extend(error.problems)
+        return
+    reading.problems.extend(problems)
+    if not isinstance(root, MapNode):
+        message = "no mapping; write resources: and below it a list" if root else "the file is empty; write resources:"
+        reading.problems.append(
+            Problem(reading.source, root.line if root else 1, root.column if root else 1, FORM.top, message)
+        )
+        return
+    tree = FILE.read(root, "", reading)
+    views = tree.get("views", {})
+    fleets = _chosen(views.get("fleets"), policy.fleets, "fleet", reading)
+    regions = _chosen(views.get("regions"), policy.regions, "region", reading)
+    elsewhere = frozenset(name for name, _ in tree.get("in_bootstrap", ())) | {XDS_CLUSTER}
+    for index, node in enumerate(tree["resources"].items if "resources" in tree else ()):
+        draft = _resource(Place(node, f"resources[{index}]"), reading, elsewhere)
+        if draft is not None:
+            yield draft._replace(resource=replace(draft.resource, fleets=fleets, regions=regions))
+
+
+def _chosen(given: Any, known: Iterable[str], noun: str, reading: Reading) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    names = list(known)
+    for name, path in given:
+        if name not in names:
+            which = reading.similar(name, names) or f"; the policy has {', '.join(names[:20])}"
+            reading.wrong(path, f"the policy has no {noun} {quoted(name)}{which}")
+    return tuple(sorted({name for name, _ in given}))
+
+
+def _resource(place: Place, reading: Reading, elsewhere: frozenset[str]) -> Draft | None:
+    """Read one resource; None if it is not of a type that can be served, or has no name."""
+    reader = Reader(reading)
+    message = reader.typed(place)
+    if message is None:
+        return None
+    type_url = PREFIX + message.DESCRIPTOR.full_name
+    if type_url not in NOUNS:
+        known = ", ".join(url.rpartition(".")[2] for url in NOUNS)
+        reading.wrong(below(place.path, "@type"), f"no type of resource; write one of {known}", place.node)
+        return None
+    field = "cluster_name" if type_url == TypeUrl.ENDPOINT else "name"
+    name: str = getattr(message, field)
+    path = below(place.path, field)
+    if not name:
+        if path not in reading.bad:
+            reading.wrong(path, "missing; every resource needs a name of its own", place.node)
+        return None
+    try:
+        body = encode(message)
+    except EncodeError:
+        reading.wrong(place.path, TOO_DEEP, place.node)
+        return None
+    at = Place(_value_of(place.node, field), path)
+    references = [
+        r for r in (*reader.references, *_belongs(type_url, name, at, reading)) if r.need.key.name not in elsewhere
+    ]
+    needs = tuple(sorted({(r.need.key.type_url, r.need.key.name) for r in references} - {(type_url, name)}))
+    return Draft(
+        OwnResource(type_url, name, content_version(body), body, needs), message, at, tuple(references), reading
+    )
+
+
+def _belongs(type_url: str, name: str, at: Place, reading: Reading) -> Iterator[Reference]:
+    """Return the route configuration that a virtual host belongs to by its name (Envoy, "VHDS", naming convention)."""
+    if type_url == TypeUrl.VIRTUAL_HOST:
+        route, slash, host = name.partition("/")
+        if not slash or not route or not host:
+            reading.wrong(at.path, "a virtual host of its own is named ROUTE_CONFIGURATION/HOST", at.node)
+            return
+        yield Reference(Need(Key(TypeUrl.ROUTE, route), "name"), at)
+
+
+def _value_of(node: Node, field: str) -> Node:
+    pairs = node.pairs() if isinstance(node, MapNode) else ()
+    found = [v for k, v in pairs if isinstance(k, ScalarNode) and k.text in {field, "clusterName", "name"}]
+    return found[0] if found else node
