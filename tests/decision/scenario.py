@@ -6,6 +6,13 @@ are prose. `pytest tests/decision --rewrite` writes the outcomes anew: read the 
     policy                      the following lines are the policy's YAML
     probes REGION=HOW …         from now on the endpoints there answer HOW: up, down, silent (no probe arrives), or
                                 1/2 (that many of them up); `*` is every region
+    signals KIND …              what there is besides probes: `hds` (every view's Envoys probe the regions), `live`
+                                (load reports and access logs of the traffic that the weights send);
+                                `monitor` says that `probes` below fools the control plane only, all else is well
+    link VIEW>REGION=HOW …      whether a view reaches a region: up or down
+    errors REGION=SHARE …       the share of live requests that fail there
+    slow REGION=FACTOR …        how many times slower than normal it answers
+    demand FACTOR               live demand as a multiple of the policy's
     run DURATION                let time pass, with a probe of every endpoint each second; prints the events
     show                        prints verdicts, weights and their reasons, and the plans
     restart                     a new controller with the memory of the old one
@@ -19,7 +26,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xds_server.controller import Controller, Inputs, Outcome
-from xds_server.model import TOTAL_WEIGHT, Observation, ServiceDecision, Target
+from xds_server.model import (
+    TOTAL_WEIGHT,
+    AccessSummary,
+    LoadReport,
+    Observation,
+    ServiceDecision,
+    Table,
+    Target,
+)
 from xds_server.policy.parse import parse
 from xds_server.policy.types import HealthCheck
 
@@ -72,6 +87,11 @@ class World:
         self.targets: dict[Target, HealthCheck] = {}
         self.answers: dict[str, str] = {}
         self.told: list[str] = []
+        self.signals: set[str] = set()
+        self.links: dict[str, str] = {}
+        self.errors: dict[str, float] = {}
+        self.slow: dict[str, float] = {}
+        self.demand = 1.0
 
     def run(self, command: str, body: list[str]) -> list[str]:
         """Carry out one command; return what it prints."""
@@ -82,6 +102,15 @@ class World:
         elif verb == "probes":
             said = dict(arg.split("=") for arg in args)
             self.answers = said if "*" in said else self.answers | said
+        elif verb in {"errors", "slow"}:
+            wanted = self.errors if verb == "errors" else self.slow
+            wanted |= {name: float(number) for name, number in (arg.split("=") for arg in args)}
+        elif verb == "link":
+            self.links |= dict(arg.split("=") for arg in args)
+        elif verb == "signals":
+            self.signals = set(args)
+        elif verb == "demand":
+            self.demand = float(args[0])
         elif verb == "run":
             self._run(float(args[0].removesuffix("s")))
         elif verb == "restart":
@@ -98,17 +127,79 @@ class World:
         end = self.now + seconds
         while self.now < end - 1e-9:
             self.now = round(self.now + TICK_S, 3)
-            seen = self._probe() if self.now % PROBE_EVERY_S == 0 else ()
-            self._step(Inputs(observations=tuple(seen)))
+            if self.now % PROBE_EVERY_S:
+                self._step(Inputs())
+                continue
+            seen = [*self._probe(), *(self._probe_from_views() if "hds" in self.signals else ())]
+            loads, accesses = self._traffic() if "live" in self.signals else ([], [])
+            self._step(Inputs(observations=tuple(seen), loads=tuple(loads), accesses=tuple(accesses)))
 
     def _probe(self) -> Iterator[Observation]:
         counted: dict[tuple[str, str], int] = {}
         for target in sorted(self.targets):
             nth = counted[target[:2]] = counted.get(target[:2], 0) + 1
-            how = self.answers.get(target.region, self.answers.get("*", "up"))
+            how = self._how(target.region)
             if how != "silent":
                 up = how == "up" or ("/" in how and nth <= int(how.split("/")[0]))
                 yield Observation("controlplane", target, up, self.now, 1.0, "" if up else "connection refused")
+
+    def _how(self, region: str) -> str:
+        return self.answers.get(region, self.answers.get("*", "up"))
+
+    def _alive(self, view: str, region: str) -> bool:
+        """Whether requests from a view are answered in a region: `monitor` only fools the control plane's probes."""
+        if self.links.get(f"{view}>{region}", "up") == "down":
+            return False
+        return "monitor" in self.signals or self._how(region) != "down"
+
+    def _probe_from_views(self) -> Iterator[Observation]:
+        policy = self.controller.policy
+        assert policy is not None
+        for view in policy.regions:
+            for target in sorted(self.targets):
+                up = self._alive(view, target.region)
+                detail = "" if up else "no answer in 500 ms"
+                yield Observation(f"envoy-{view}", target, up, self.now, 1.0, detail, view)
+
+    def _traffic(self) -> tuple[list[LoadReport], list[AccessSummary]]:
+        """What all Envoys report of one second: attempts where the weights send them, retries elsewhere."""
+        decision = self.controller.decision
+        policy = self.controller.policy
+        if decision is None or policy is None:
+            return [], []
+        tried: dict[tuple[str, str, str], list[float]] = {}
+        for s in decision.services:
+            for view, row, stated in zip(s.regions, s.weights, s.regions, strict=True):
+                rate = policy.services[s.service].demand_rps.get(stated, 100.0) * self.demand
+                for r, (region, weight) in enumerate(zip(s.regions, row, strict=True)):
+                    self._send(tried, s, view, region, rate * weight / TOTAL_WEIGHT, s.reflex[r])
+        loads, accesses = [], []
+        for (service, view, region), counts in sorted(tried.items()):
+            good, bad = (round(count) for count in counts)
+            loads.append(LoadReport(view, view, service, region, good + bad, good, bad, 0, 1.0, self.now))
+            ms = policy.latency_ms[view, region] + 20 * self.slow.get(region, 1.0)
+            accesses.append(AccessSummary(view, view, service, region, good, bad, ms, ms, 1.0, self.now))
+        return loads, accesses
+
+    def _send(
+        self,
+        tried: dict[tuple[str, str, str], list[float]],
+        s: ServiceDecision,
+        view: str,
+        region: str,
+        rate: float,
+        reflex: Table,
+    ) -> None:
+        if not rate:
+            return
+        failing = self.errors.get(region, 0.0) if self._alive(view, region) else 1.0
+        counts = tried.setdefault((s.service, view, region), [0.0, 0.0])
+        counts[0] += rate * (1 - failing)
+        counts[1] += rate * failing
+        for other, weight in zip(s.regions, reflex[s.regions.index(view)], strict=True):
+            if weight and failing and self._alive(view, other):
+                again = tried.setdefault((s.service, view, other), [0.0, 0.0])
+                again[0] += rate * failing * weight / TOTAL_WEIGHT
 
     def _step(self, inputs: Inputs) -> None:
         outcome: Outcome = self.controller.step(inputs, self.now)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from xds_server.decision.allocation import FORBIDDEN, allocate
+from xds_server.decision.allocation import FITS, FORBIDDEN, allocate
 from xds_server.decision.apportion import apportion
 from xds_server.decision.demand import demand_rps
 from xds_server.decision.measured import NOTHING_MEASURED, Measured
@@ -76,10 +76,7 @@ def with_measured(base: Frame, measured: Measured) -> Frame:
     if measured == NOTHING_MEASURED:
         return base
     regions = base.regions
-    latency = tuple(
-        tuple(measured.latency_ms.get((v, r), ms) for r, ms in zip(regions, row, strict=True))
-        for v, row in zip(regions, base.latency_ms, strict=True)
-    )
+    latency = _latencies(base, measured)
     cuts = cut_links(base, measured)
     return replace(
         base,
@@ -98,6 +95,24 @@ def with_measured(base: Frame, measured: Measured) -> Frame:
         ),
         order=tuple(tuple(r for _, r in sorted((row[r], r) for r in base.order[0])) for row in latency),
         cuts=cuts,
+    )
+
+
+def _latencies(base: Frame, measured: Measured) -> tuple[tuple[float, ...], ...]:
+    """Return measured latencies, and for paths without traffic the policy's round trip made comparable.
+
+    What is measured includes the service's own time, the policy's figure does not: a path without a measurement gets
+    the surplus that the measured paths to that region have, or that all measured paths have.
+    """
+    place = {name: i for i, name in enumerate(base.regions)}
+    known = {(place[v], place[r]): ms for (v, r), ms in measured.latency_ms.items() if v in place and r in place}
+    if not known:
+        return base.latency_ms
+    over = {(v, r): max(0.0, ms - base.latency_ms[v][r]) for (v, r), ms in known.items()}
+    everywhere = min(over.values())
+    surplus = [min((ms for (_, to), ms in over.items() if to == r), default=everywhere) for r in range(len(place))]
+    return tuple(
+        tuple(known.get((v, r), ms + surplus[r]) for r, ms in enumerate(row)) for v, row in enumerate(base.latency_ms)
     )
 
 
@@ -173,15 +188,32 @@ def _place(
     free = 1.0 - base.service.reserve
     planned = tuple(_scaled(c, free if v and v.serves else 0.0) for c, v in zip(full, verdicts, strict=True))
     result = allocate(base.demand, planned, base.cost_us, previous=in_force)
-    ramping = [r for r, v in enumerate(verdicts) if v and v.serves and v.ramp < 1.0]
-    if ramping:
-        limits = list(planned)
-        for r in ramping:
-            verdict = verdicts[r]
-            limits[r] = max(1, _scaled(result.loads[r], verdict.ramp if verdict else 0.0))
-        planned = tuple(limits)
-        result = allocate(base.demand, planned, base.cost_us, previous=in_force)
-    return planned, result.flows
+    ramps = [v.ramp if v and v.serves else 1.0 for v in verdicts]
+    if min(ramps) == 1.0:
+        return planned, result.flows
+    limits = [
+        c if ramp == 1.0 else max(1, _scaled(load, ramp))
+        for c, load, ramp in zip(planned, result.loads, ramps, strict=True)
+    ]
+    limited = allocate(base.demand, limits, base.cost_us, previous=in_force)
+    if limited.ratio > FITS and result.ratio == FITS:
+        limits = _yielding(limits, planned, sum(base.demand))
+        limited = allocate(base.demand, limits, base.cost_us, previous=in_force)
+        if limited.ratio > FITS:
+            return planned, result.flows
+    return tuple(limits), limited.flows
+
+
+def _yielding(limits: list[int], planned: tuple[int, ...], demand: int) -> list[int]:
+    """Return limits that fit: a share that is held back is given before any region exceeds its capacity.
+
+    What is missing is spread over the limited regions in proportion to what their limits hold back.
+    """
+    missing = demand - sum(limits)
+    held_back = sum(planned) - sum(limits)
+    if missing <= 0 or held_back <= 0:
+        return list(planned)
+    return [limit + -(-(c - limit) * missing // held_back) for limit, c in zip(limits, planned, strict=True)]
 
 
 def _assemble(

@@ -47,7 +47,7 @@ def _status(facts: Facts, region: int) -> str:
     if load < 0.99 * planned:
         return ""
     if verdict.ramp < 1.0:
-        return f"recovering, {verdict.ramp:.0%} of its share back"
+        return f"{verdict.health}, limited to {verdict.ramp:.0%} of its share"
     return f"full, {load:,.0f} of {planned:,.0f} req/s planned"
 
 

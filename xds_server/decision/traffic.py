@@ -12,20 +12,20 @@ Load reports count attempts at the region that served them, every second. They a
                the same service: what fails everywhere is the service, not the region. Latency counts against the
                region's own past. Down at once, up in steps.
 
-Latency comes from access logs. A region's normal p99 is learned slowly and only while it is normal.
+Latency comes from access logs. The normal p99 of each path is learned slowly, and only while it is normal.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xds_server.decision.verdicts import FULL_STANDING, STEP, Place, Standing, worse
 from xds_server.model import AccessSummary, LoadReport
 
 WINDOW_S = 10.0
-RECENT_S = 3.0
+RECENT_S = 2.0
 STALE_S = 15.0
 SMOOTH_S = 30.0
 MATTERS = 0.10
@@ -36,7 +36,10 @@ ENOUGH_TO_MEASURE = 50
 REACHED, LOST = 0.5, 0.1
 
 EXCUSED = 0.05
-"""Failures above the other regions' by less than this share cost nothing."""
+"""Failures above the other regions' by less than this share, or than half of what those have, cost nothing."""
+
+EXCUSED_FOR_S = 1.5
+"""Nor does a second of them: that is how long it takes to tell a lost path from a bad region."""
 
 HOPELESS = 0.30
 HOPELESS_AFTER_S = 10.0
@@ -45,6 +48,9 @@ HOPELESS_AFTER_S = 10.0
 SLOW = 2.0
 LEAST_STANDING = 0.05
 RISE_EVERY_S = 1.0
+RISE_AFTER_S = 5.0
+"""A standing rises by a step every `RISE_EVERY_S`, and not before it has been steady for `RISE_AFTER_S`."""
+
 LEARN_NORMAL = 0.02
 
 
@@ -92,8 +98,10 @@ class _Record:
 
     standing: Standing = FULL_STANDING
     moved_at: float = 0.0
+    fell_at: float = float("-inf")
+    bad_since: float | None = None
     hopeless_since: float | None = None
-    normal_p99_ms: float | None = None
+    normal_p99_ms: dict[str, float] = field(default_factory=dict)
 
 
 class TrafficBook:
@@ -106,6 +114,7 @@ class TrafficBook:
         self._access: dict[tuple[str, Place], deque[AccessSummary]] = {}
         self._records: dict[Place, _Record] = {}
         self._demand: dict[tuple[str, str], float] = {}
+        self._latency: dict[tuple[str, Place], float] = {}
         self._smooth: dict[tuple[str, str], tuple[float, float]] = {}
 
     def learn(self, report: LoadReport) -> Place:
@@ -133,6 +142,7 @@ class TrafficBook:
         kept = set(places)
         self._windows = {key: window for key, window in self._windows.items() if key[1] in kept}
         self._access = {key: summaries for key, summaries in self._access.items() if key[1] in kept}
+        self._latency = {key: ms for key, ms in self._latency.items() if key[1] in kept}
         self._records = {place: record for place, record in self._records.items() if place in kept}
         self._by_place = {place: views for place, views in self._by_place.items() if place in kept}
         self._by_service = {service: places & kept for service, places in self._by_service.items()}
@@ -179,76 +189,105 @@ class TrafficBook:
 
     def load_rps(self, place: Place, now: float) -> float:
         """Return the rate of attempts that end in a place, in requests per second."""
-        return self._ended(place, now).ended / WINDOW_S
+        return self._ended(place, self.views(place), now).ended / WINDOW_S
 
     def latency_ms(self, view: str, place: Place, now: float) -> float | None:
-        """Return the median latency from a view to a place, in ms; None without enough access logs."""
+        """Return the usual median latency from a view to a place, in ms; None until there were enough access logs.
+
+        Learned as slowly as what is normal, and not from a region that is slow now: that costs it share already.
+        """
         recent = self._recent_access((view, place), now)
         requests = sum(s.requests for s in recent)
-        if requests < ENOUGH_TO_MEASURE:
-            return None
-        return sum(s.p50_ms * s.requests for s in recent) / requests
+        known = self._latency.get((view, place))
+        record = self._records.get(place)
+        if requests < ENOUGH_TO_MEASURE or (record is not None and record.standing.share < 1.0):
+            return known
+        median = sum(s.p50_ms * s.requests for s in recent) / requests
+        self._latency[view, place] = median if known is None else known + LEARN_NORMAL * (median - known)
+        return self._latency[view, place]
 
     def standing(self, place: Place, now: float) -> Standing:
         """Return the part of its share that a place has earned, as of now: down at once, up in steps."""
         record = self._records.setdefault(place, _Record(moved_at=now))
         earned = worse(self._by_failures(place, record, now), self._by_latency(place, record, now))
         before = record.standing
-        if earned.share <= before.share or earned.hopeless:
-            moved = earned.share != before.share
-            record.standing, record.moved_at = earned, now if moved else record.moved_at
-        else:
-            steps = int((now - record.moved_at) / RISE_EVERY_S)
-            if steps:
-                share = round(min(earned.share, before.share + STEP * steps), 4)
-                record.standing, record.moved_at = Standing(share, before.reason if share < 1.0 else ""), now
+        if not self._ended(place, self.views(place), now).ended:
+            record.standing = FULL_STANDING  # nothing is sent there: the ramp limits its return
+        elif earned.share < before.share or earned.hopeless:
+            record.standing, record.moved_at, record.fell_at = earned, now, now
+        elif earned.share > before.share and now - max(record.fell_at + RISE_AFTER_S, record.moved_at) >= RISE_EVERY_S:
+            share = round(min(earned.share, before.share + STEP), 4)
+            record.standing, record.moved_at = Standing(share, "returning in steps" if share < 1.0 else ""), now
         return record.standing
 
     def _by_failures(self, place: Place, record: _Record, now: float) -> Standing:
         """Judge a place by how many more of its attempts fail than elsewhere."""
-        own = self._ended(place, now)
+        views = [view for view in self.views(place) if self.reach(view, place, now) is not False]
+        span_s = RECENT_S if self._ended(place, views, now, RECENT_S).ended >= ENOUGH_TO_MEASURE else WINDOW_S
+        own = self._ended(place, views, now, span_s)
         if own.ended < ENOUGH_TO_MEASURE:
-            record.hopeless_since = None
+            record.bad_since = record.hopeless_since = None
             return FULL_STANDING
-        others = [self._ended(p, now) for p in self._by_service.get(place.service, ()) if p != place]
-        ended, failed = sum(c.ended for c in others), sum(c.failed for c in others)
-        elsewhere = failed / ended if ended >= ENOUGH_TO_MEASURE else 0.0
+        elsewhere = self._failing_elsewhere(place, now, span_s)
         share = own.failed / own.ended
         excess = share - elsewhere
-        if excess < HOPELESS:
-            record.hopeless_since = None
-        elif record.hopeless_since is None:
-            record.hopeless_since = now
-        if excess < EXCUSED:
+        record.hopeless_since = _since(record.hopeless_since, excess >= HOPELESS, now)
+        record.bad_since = _since(record.bad_since, excess >= max(EXCUSED, elsewhere / 2), now)
+        if record.bad_since is None:
             return FULL_STANDING
+        if now - record.bad_since < EXCUSED_FOR_S:
+            return record.standing
         reason = f"{share:.0%} of {own.ended:,} live attempts fail, {elsewhere:.0%} elsewhere"
         hopeless = record.hopeless_since is not None and now - record.hopeless_since >= HOPELESS_AFTER_S
         return Standing(_step(max(LEAST_STANDING, 1.0 - excess)), reason, hopeless)
 
-    def _by_latency(self, place: Place, record: _Record, now: float) -> Standing:
-        """Judge a place by how much slower it is than it normally is."""
-        recent = [s for view in self.views(place) for s in self._recent_access((view, place), now)]
-        requests = sum(s.requests for s in recent)
-        if requests < ENOUGH_TO_MEASURE:
-            return FULL_STANDING
-        p99 = sum(s.p99_ms * s.requests for s in recent) / requests
-        normal = record.normal_p99_ms
-        if normal is None or p99 <= SLOW * normal:
-            record.normal_p99_ms = p99 if normal is None else normal + LEARN_NORMAL * (p99 - normal)
-            return FULL_STANDING
-        reason = f"p99 {p99:,.0f} ms, normally {normal:,.0f} ms"
-        return Standing(_step(max(LEAST_STANDING, normal / p99)), reason)
+    def _failing_elsewhere(self, place: Place, now: float, span_s: float) -> float:
+        """Return the share of attempts at the service that fail in the other regions."""
+        others = [
+            self._ended(p, self.views(p), now, span_s) for p in self._by_service.get(place.service, ()) if p != place
+        ]
+        ended, failed = sum(c.ended for c in others), sum(c.failed for c in others)
+        return failed / ended if ended >= ENOUGH_TO_MEASURE else 0.0
 
-    def _ended(self, place: Place, now: float) -> _Counts:
-        total = _Counts()
+    def _by_latency(self, place: Place, record: _Record, now: float) -> Standing:
+        """Judge a place by how much slower it is than it normally is, each view by its own normal.
+
+        A view's first measurement becomes its normal: traffic that comes from farther away is not a slow region.
+        """
+        requests, times = 0, 0.0
         for view in self.views(place):
-            counts = self._windows[view, place].counts(now, WINDOW_S)
+            recent = self._recent_access((view, place), now)
+            count = sum(s.requests for s in recent)
+            if count < ENOUGH_TO_MEASURE:
+                continue
+            p99 = sum(s.p99_ms * s.requests for s in recent) / count
+            normal = record.normal_p99_ms.setdefault(view, p99)
+            if p99 <= SLOW * normal:
+                record.normal_p99_ms[view] = normal + LEARN_NORMAL * (p99 - normal)
+            requests += count
+            times += count * p99 / normal
+        if not requests or times <= SLOW * requests:
+            return FULL_STANDING
+        slower = times / requests
+        return Standing(_step(max(LEAST_STANDING, 1.0 / slower)), f"p99 is {slower:.1f} times what is normal")
+
+    def _ended(self, place: Place, views: Iterable[str], now: float, span_s: float = WINDOW_S) -> _Counts:
+        total = _Counts()
+        for view in views:
+            counts = self._windows[view, place].counts(now, span_s)
             total.succeeded += counts.succeeded
             total.failed += counts.failed
         return total
 
     def _recent_access(self, key: tuple[str, Place], now: float) -> list[AccessSummary]:
         return [s for s in self._access.get(key, ()) if s.at > now - WINDOW_S]
+
+
+def _since(before: float | None, holds: bool, now: float) -> float | None:
+    """Return since when something holds without a break; None if it does not."""
+    if not holds:
+        return None
+    return now if before is None else before
 
 
 def _step(share: float) -> float:

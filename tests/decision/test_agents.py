@@ -1,0 +1,65 @@
+"""What agents' reports do, and for how long."""
+
+from __future__ import annotations
+
+import pytest
+
+from xds_server.decision.agents import ALONE, AgentBook
+from xds_server.decision.verdicts import Place
+from xds_server.model import AgentReport
+
+PLACE = Place("shop", "us")
+
+
+def said(
+    reporter: str,
+    *,
+    healthy: bool | None = None,
+    utilisation: float | None = None,
+    capacity: float | None = None,
+    service: str = "shop",
+    at: float = 0.0,
+) -> AgentReport:
+    return AgentReport(reporter, "us", service, healthy, utilisation, capacity, "disk full", 30.0, at)
+
+
+def book(*reports: AgentReport) -> AgentBook:
+    made = AgentBook()
+    for report in reports:
+        made.learn(report)
+    return made
+
+
+def test_one_reporter_degrades_and_two_are_believed() -> None:
+    assert book(said("a", healthy=False)).standing(PLACE, 1.0).share == ALONE
+    assert not book(said("a", healthy=False)).standing(PLACE, 1.0).hopeless
+    assert book(said("a", healthy=False), said("b", healthy=False)).standing(PLACE, 1.0).hopeless
+
+
+def test_a_report_counts_until_its_time_to_live_ends_and_the_newest_counts() -> None:
+    bad = book(said("a", healthy=False))
+    assert bad.standing(PLACE, 31.0).share == 1.0
+    bad.learn(said("a", healthy=True, at=2.0))
+    assert bad.standing(PLACE, 3.0).share == 1.0
+
+
+def test_a_report_of_the_whole_region_counts_for_each_service() -> None:
+    assert book(said("a", healthy=False, service="")).standing(PLACE, 1.0).share == ALONE
+    assert book(said("a", healthy=False, service="other")).standing(PLACE, 1.0).share == 1.0
+
+
+@pytest.mark.parametrize(
+    ("reports", "capacity"),
+    [
+        ([], None),
+        ([said("a", capacity=800.0)], 800.0),
+        ([said("a", capacity=800.0), said("b", capacity=600.0)], 600.0),
+        ([said("a", capacity=5000.0)], 1000.0),
+        ([said("a", utilisation=0.8)], 500.0),
+        ([said("a", utilisation=0.1)], None),
+    ],
+)
+def test_capacity_is_the_lowest_reported_and_never_above_the_policys(
+    reports: list[AgentReport], capacity: float | None
+) -> None:
+    assert book(*reports).capacity_rps(PLACE, 1000.0, 400.0, 1.0) == capacity
