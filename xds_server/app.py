@@ -41,6 +41,8 @@ from xds_server.signals.probes import Prober
 from xds_server.snapshot.kinds import kind_of
 from xds_server.store.codec import CorruptError, from_json
 from xds_server.store.keeper import Keeper
+from xds_server.store.record_files import RECORD
+from xds_server.store.recorder import Recorder
 from xds_server.store.state_file import StateError, StateFile
 from xds_server.transport.clients import ClientEvent, ClientStatus, Refused
 from xds_server.transport.publisher import Publisher
@@ -51,7 +53,10 @@ now = time.monotonic
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `serve` was asked for. Addresses are (host, port); port 0 picks a free one."""
+    """What `serve` was asked for. Addresses are (host, port); port 0 picks a free one.
+
+    `record_bytes` bounds the record of what went into decisions; 0, or no `state_dir`, and nothing is recorded.
+    """
 
     policy: Path
     xds: tuple[str, int]
@@ -59,6 +64,7 @@ class Options:
     state_dir: Path | None
     log_level: str
     log_format: Style
+    record_bytes: int = 0
 
 
 class StartError(Exception):
@@ -144,6 +150,7 @@ class _Desk:
         self._resolver = Resolver(self._resolved, now)
         self._reader = PolicyReader(options.policy, self.read)
         self._keeper: Keeper | None = None
+        self._recorder: Recorder | None = None
         self._events = EventLog()
         self._metrics = Metrics(self.decision, self.policy, self.clients, lambda: self._prober.void)
         self._policy: Policy | None = None
@@ -159,6 +166,12 @@ class _Desk:
         """Keep the controller's memory in this file from now on."""
         if file is not None:
             self._keeper = Keeper(file, self._controller.memory, now, self._log.error)
+        directory, limit = self._options.state_dir, self._options.record_bytes
+        if directory is not None and limit:
+            clocks = (now, time.time)
+            self._recorder = Recorder(directory / RECORD, limit, self._controller, clocks, self._log.error)
+            self._recorder.begin_if_due()
+            self._loop.recorder = self._recorder
 
     def begin(self, first: Accepted) -> None:
         """Put the first policy in force, before anybody can connect."""
@@ -169,7 +182,7 @@ class _Desk:
         """Run all parts until `stop`; say on standard output when ready."""
         async with asyncio.TaskGroup() as group:
             parts: list[_Part] = [self._loop, self._prober, self._resolver, self._reader]
-            parts += [self._keeper] if self._keeper is not None else []
+            parts += [part for part in (self._keeper, self._recorder) if part is not None]
             tasks = [group.create_task(part.run(), name=type(part).__name__) for part in parts]
             tasks.append(group.create_task(self._announce(addresses)))
             await stop.wait()

@@ -98,6 +98,17 @@ def main() -> None:
     help="Keeps the last decision, so that a restart moves nothing without fresh evidence. Recommended.",
 )
 @click.option(
+    "--record",
+    type=click.IntRange(0, 1_000_000),
+    metavar="MIB",
+    default=64,
+    show_default=True,
+    envvar="XDS_SERVER_RECORD",
+    show_envvar=True,
+    help="Keep the last MIB mebibytes of what went into decisions in the state directory, for `xds-server replay`; "
+    "0 for none.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(LOG_LEVELS),
     default="info",
@@ -121,6 +132,7 @@ def serve(
     xds: HostPort,
     admin: HostPort,
     state_dir: Path | None,
+    record: int,
     log_level: str,
     log_format: Literal["text", "json"],
 ) -> None:
@@ -132,7 +144,7 @@ def serve(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it on import; its own lines would double ours
     from xds_server import app  # noqa: PLC0415
 
-    options = app.Options(policy, xds, admin, state_dir, log_level, log_format)
+    options = app.Options(policy, xds, admin, state_dir, log_level, log_format, record * 2**20)
     try:
         app.run(options)
     except app.StartError as error:

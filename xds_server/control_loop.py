@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from xds_server.controller import Controller, Inputs, Outcome
 from xds_server.model import Observation, Resolution
@@ -24,10 +25,19 @@ MOST_WAITING = 100_000
 Item = Policy | Observation | Resolution | ClientNews
 
 
+class StepRecorder(Protocol):
+    """Writes down every step."""
+
+    def took(self, inputs: Inputs, now: float, outcome: Outcome) -> None:
+        """Take a step that has just been made. Must not block."""
+
+
 class ControlLoop:
     """Runs one controller. `now` is the monotonic clock in seconds; `on_outcome` gets every outcome, in order."""
 
     def __init__(self, controller: Controller, now: Callable[[], float], on_outcome: Callable[[Outcome], None]) -> None:
+        self.recorder: StepRecorder | None = None
+        """Gets every step, if there is one."""
         self._controller = controller
         self._now = now
         self._on_outcome = on_outcome
@@ -77,6 +87,8 @@ class ControlLoop:
         started = self._now()
         outcome = self._controller.step(inputs, started)
         self.step_seconds = self._now() - started
+        if self.recorder is not None:
+            self.recorder.took(inputs, started, outcome)
         self._on_outcome(outcome)
         return outcome.wake_at
 

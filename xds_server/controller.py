@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from xds_server.decision.addresses import AddressBook
 from xds_server.decision.decide import Prior
@@ -113,6 +114,18 @@ class Controller:
         self._unhealthy: frozenset[Target] = frozenset()
         self._told = _Told()
         self._decide_by = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a replay starts from, between two steps (record/capture.py)."""
+        return {name: value for name, value in vars(self).items() if name != "_told"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take that state, and make the snapshots in force again."""
+        vars(self).update(state)
+        self._told = _Told()
+        for track in (self._track, self._candidate):
+            if track is not None and track.decision is not None:
+                track.build(self._unhealthy, self._quarantine)
 
     @property
     def policy(self) -> Policy | None:

@@ -21,6 +21,7 @@ ABOVE_THE_LINE = {
     "protocol": {"snapshot"},
     "rollout": {"model", "policy", "decision", "snapshot"},
     "controller": {"model", "policy", "decision", "snapshot", "rollout"},
+    "record": {"model", "policy", "snapshot", "rollout", "controller"},
 }
 """Pure layers, and which of our layers each may import besides itself."""
 
@@ -28,7 +29,7 @@ BELOW_THE_LINE = {
     "signals": {"model", "policy"},
     "transport": {"model", "snapshot", "protocol"},
     "operator": {"model", "policy", "decision", "snapshot", "rollout", "transport", "protocol"},
-    "store": {"model", "policy", "decision", "controller"},
+    "store": {"model", "policy", "decision", "controller", "record"},
     "control_loop": {"model", "policy", "controller", "rollout"},
     "demo": {"model", "policy"},
     "break_glass": {"model", "policy", "controller", "snapshot", "store"},
@@ -39,8 +40,8 @@ BELOW_THE_LINE = {
 }
 
 PURE_STDLIB = {
-    "__future__", "abc", "bisect", "collections", "dataclasses", "decimal", "difflib", "enum", "functools", "hashlib", "heapq",
-    "ipaddress", "itertools", "json", "math", "operator", "re", "struct", "types", "typing",
+    "__future__", "abc", "base64", "bisect", "collections", "dataclasses", "decimal", "difflib", "enum", "functools", "hashlib", "heapq",
+    "ipaddress", "itertools", "json", "math", "operator", "re", "struct", "types", "typing", "zlib",
 }  # fmt: skip
 PURE_THIRD_PARTY = {
     "policy": {"yaml"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from xds_server.decision.addresses import AddressBook
 from xds_server.decision.decide import Frame, Prior, cut_links, decide_service, frame
@@ -41,6 +42,15 @@ class Track:
         self._decisions: dict[str, ServiceDecision] = {}
         self.replaced_by_key: dict[tuple[ViewKey, Key], Resource] = dict(earlier.replaced_by_key) if earlier else {}
         self._forced = earlier is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a replay starts from (record/capture.py): all but what follows from the rest."""
+        return {name: value for name, value in vars(self).items() if name not in {"_builder", "frames", "snapshots"}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take that state; `build` makes the snapshots again."""
+        vars(self).update(state)
+        self._builder, self.frames, self.snapshots = Builder(), _frames(self.policy, None), {}
 
     def weights(self) -> Mapping[str, tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]]:
         """Return the weights in force, by service, with the regions they are over."""

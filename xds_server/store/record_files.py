@@ -1,0 +1,61 @@
+"""A record on disk: segments in one directory, `00000001.rec` and up, and who may be read from them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from xds_server import controller
+from xds_server.record.segment import SegmentReader, Start, Step
+from xds_server.record.values import Registry, UnreadableError
+
+RECORD = "record"
+"""The directory of a record in a state directory."""
+
+SUFFIX = ".rec"
+_LAYERS = ("model", "policy", "decision", "snapshot", "rollout", "controller")
+
+
+def registry() -> Registry:
+    """Return every class of the pure layers: whatever the controller holds or is given is of one of them.
+
+    They are all loaded, because the controller is.
+    """
+    root = controller.__name__.partition(".")[0]
+    prefixes = tuple(f"{root}.{layer}" for layer in _LAYERS)
+    return {
+        f"{name.removeprefix(root + '.')}.{cls.__qualname__}": cls
+        for name, module in sorted(sys.modules.items())
+        if name.startswith(prefixes)
+        for cls in vars(module).values()
+        if isinstance(cls, type) and cls.__module__ == name
+    }
+
+
+def segments(directory: Path) -> list[Path]:
+    """Return the segments there are, oldest first."""
+    return sorted(path for path in directory.iterdir() if path.suffix == SUFFIX and path.stem.isdecimal())
+
+
+def read(where: Path, notes: list[str]) -> Iterator[Start | Step]:
+    """Read a segment, or all segments of a directory (or of the record in a state directory), in order.
+
+    Adds to `notes` what could not be read. Raises UnreadableError, or OSError if there is nothing there.
+    """
+    known = registry()
+    for path in _paths(where):
+        reader = SegmentReader(path.read_bytes(), known)
+        try:
+            yield from reader.read()
+        except UnreadableError as error:
+            raise UnreadableError(f"{path}: {error}") from error
+        if reader.tail:
+            notes.append(f"{path.name}: {reader.tail}")
+
+
+def _paths(where: Path) -> list[Path]:
+    if not where.is_dir():
+        return [where]
+    inner = where / RECORD
+    return segments(inner if inner.is_dir() else where)
