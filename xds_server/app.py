@@ -1,7 +1,8 @@
 """The process: builds the parts, joins them, and ends them in order. Decides nothing.
 
     policy file ─► PolicyReader ─┐                        ┌► Publisher ─► XdsServer ─► Envoys
-    probes ─► Prober ────────────┼► ControlLoop ─► _Desk ─┼► prober, resolver: what to watch next
+    LRS, HDS, ALS, agents ───────┤
+    probes ─► Prober ────────────┼► ControlLoop ─► _Desk ─┼► prober, resolver, watchers: what to watch next
     DNS ─► Resolver ─────────────┘                        ├► events: log, EventLog, metrics ─► AdminServer
                                                           └► Keeper ─► state directory
 
@@ -25,19 +26,25 @@ from typing import Protocol
 
 from xds_server.control_loop import ControlLoop
 from xds_server.controller import Controller, Memory, Outcome
+from xds_server.decision.watchers import choose
 from xds_server.model import Decision, Event, Observation, Resolution, ViewKey
-from xds_server.operator.admin import AdminServer, CannotListenError
+from xds_server.operator.admin import AdminServer, CannotListenError, NotTakenError
 from xds_server.operator.client_words import client_event, client_news
 from xds_server.operator.events import EventLog
 from xds_server.operator.logs import Style, log_event, set_up
 from xds_server.operator.metrics import Metrics
+from xds_server.operator.signal_log import SignalLog
 from xds_server.operator.views import PolicyStatus
 from xds_server.policy.types import Policy
 from xds_server.protocol.events import Code, Identified
+from xds_server.signals.agents import BadReportError
 from xds_server.signals.dns import Resolver
-from xds_server.signals.policy_file import PolicyText, read_policy
-from xds_server.signals.policy_reader import Accepted, PolicyReader, Reading, Rejected, judge
+from xds_server.signals.policy_file import PolicyText
+from xds_server.signals.policy_reader import Accepted, PolicyReader, Reading, Rejected, judge, read_now
 from xds_server.signals.probes import Prober
+from xds_server.signals.resource_folder import FolderTexts
+from xds_server.signals.services import Signal, SignalServices
+from xds_server.snapshot.health_checks import specifier
 from xds_server.snapshot.kinds import kind_of
 from xds_server.store.codec import CorruptError, from_json
 from xds_server.store.keeper import Keeper
@@ -65,6 +72,7 @@ class Options:
     log_level: str
     log_format: Style
     record_bytes: int = 0
+    resources: Path | None = None
 
 
 class StartError(Exception):
@@ -85,7 +93,7 @@ def run(options: Options) -> None:
 
 
 async def _serve(options: Options, file: StateFile | None, log: logging.Logger) -> None:
-    first = _first_policy(options.policy, file)
+    first = _first_policy(options, file)
     desk = _Desk(options, _memory(file), log)
     desk.keep_in(file)
     desk.begin(first)
@@ -101,13 +109,17 @@ async def _serve(options: Options, file: StateFile | None, log: logging.Logger) 
         await desk.admin.stop()
 
 
-def _first_policy(path: Path, file: StateFile | None) -> Accepted:
+def _first_policy(options: Options, file: StateFile | None) -> Accepted:
     """Return the policy to start with: the file's, else the last good one that was kept (the reader will say why)."""
-    found = judge(read_policy(path))
+    found = read_now(options.policy, options.resources)
     if isinstance(found, Accepted):
         return found
     text = file.load_policy() if file is not None else None
-    kept = judge(PolicyText(str(path), text)) if text is not None else None
+    kept = None
+    if file is not None and text is not None:
+        texts = file.load_resources() if options.resources is not None else ()
+        folder = FolderTexts(str(options.resources), tuple(PolicyText(name, text) for name, text in texts))
+        kept = judge(PolicyText(str(options.policy), text), folder)
     if isinstance(kept, Accepted):
         return kept
     raise StartError(
@@ -148,17 +160,25 @@ class _Desk:
         self._publisher = Publisher()
         self._prober = Prober(self._observed, now)
         self._resolver = Resolver(self._resolved, now)
-        self._reader = PolicyReader(options.policy, self.read)
+        self._reader = PolicyReader(options.policy, self.read, options.resources)
         self._keeper: Keeper | None = None
         self._recorder: Recorder | None = None
         self._events = EventLog()
-        self._metrics = Metrics(self.decision, self.policy, self.clients, lambda: self._prober.void)
+        self._metrics = Metrics(
+            self.decision, self.policy, self.clients, lambda: self._prober.void, lambda: self._signals.status()
+        )
         self._policy: Policy | None = None
         self._offered: Accepted | None = None
         self._status = PolicyStatus(str(options.policy))
         self._ready = asyncio.Event()
+        self._signals = SignalServices(self._signalled, self._view_of, now, choose, specifier)
+        self._said = SignalLog()
         self.xds = XdsServer(
-            _shown(*options.xds), assign=self._assign, publisher=self._publisher, on_event=self._client_said
+            _shown(*options.xds),
+            assign=self._assign,
+            publisher=self._publisher,
+            on_event=self._client_said,
+            services=self._signals.handlers(),
         )
         self.admin = AdminServer(self, *options.admin)
 
@@ -181,11 +201,12 @@ class _Desk:
     async def run(self, stop: asyncio.Event, addresses: dict[str, str]) -> None:
         """Run all parts until `stop`; say on standard output when ready."""
         async with asyncio.TaskGroup() as group:
-            parts: list[_Part] = [self._loop, self._prober, self._resolver, self._reader]
+            parts: list[_Part] = [self._loop, self._prober, self._resolver, self._reader, self._signals]
             parts += [part for part in (self._keeper, self._recorder) if part is not None]
             tasks = [group.create_task(part.run(), name=type(part).__name__) for part in parts]
             tasks.append(group.create_task(self._announce(addresses)))
             await stop.wait()
+            self._signals.close()
             self._tell(Event("server.stopping", now(), "stopping: Envoys keep what they have"))
             for task in tasks:
                 task.cancel()
@@ -225,14 +246,20 @@ class _Desk:
     def _in_force(self, policy: Policy) -> None:
         """Note that a policy is in force: all Envoys are assigned under it, and it is the one to keep."""
         self._policy = policy
+        self._signals.follow(policy)
         self._status = PolicyStatus(str(self._options.policy), policy.digest, self._status.rejected)
         self.xds.reassign()
         if self._keeper is not None and self._offered is not None and self._offered.policy.digest == policy.digest:
-            self._keeper.changed(self._offered.text)
+            resources = tuple((file.source, file.text) for file in self._offered.resources)
+            self._keeper.changed(self._offered.text, resources)
 
     def _observed(self, seen: Observation) -> None:
         self._metrics.probe(seen)
-        self._loop.put(seen)
+        self._signalled(seen)
+
+    def _signalled(self, signal: Signal) -> None:
+        self._said.add(signal)
+        self._loop.put(signal)
 
     def _resolved(self, resolution: Resolution) -> None:
         self._loop.put(resolution)
@@ -255,6 +282,13 @@ class _Desk:
             what = f"node.cluster {node.cluster!r} is not a fleet of the policy"
             raise Refused(Code.FAILED_PRECONDITION, f"{what}; set it in the bootstrap to one of: {known}")
         return ViewKey(fleet.name, node.region, kind_of(node.agent, node.version))
+
+    def _view_of(self, node: Identified) -> ViewKey | None:
+        """Return the view of a client that reports; None if it has none."""
+        try:
+            return self._assign(node)
+        except Refused:
+            return None
 
     def _client_said(self, said: ClientEvent) -> None:
         self._metrics.client_event(said)
@@ -279,6 +313,7 @@ class _Desk:
             )
         if outcome.targets is not None:
             self._prober.set_targets(outcome.targets)
+            self._signals.set_targets(outcome.targets)
             self._metrics.forget_except((target.service, target.region) for target in outcome.targets)
         if outcome.names is not None:
             self._resolver.set_names(outcome.names)
@@ -331,3 +366,14 @@ class _Desk:
     async def metrics(self) -> bytes:
         """Return the metrics."""
         return await self._metrics.render()
+
+    def signals(self) -> SignalLog:
+        """Return what each source last said."""
+        return self._said
+
+    def report(self, body: bytes) -> int:
+        """Take an agent's reports."""
+        try:
+            return self._signals.agents.take_json(body)
+        except BadReportError as error:
+            raise NotTakenError(str(error)) from error

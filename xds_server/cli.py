@@ -17,7 +17,6 @@ import click
 
 from xds_server import __version__
 
-MAX_POLICY_BYTES = 8 * 2**20
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -70,6 +69,16 @@ def main() -> None:
     """
 
 
+resources_option = click.option(
+    "--resources",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    envvar="XDS_SERVER_RESOURCES",
+    show_envvar=True,
+    help="A folder of YAML files with resources of your own, served beside what follows from the policy.",
+)
+
+
 @main.command()
 @click.argument("policy", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
@@ -97,6 +106,7 @@ def main() -> None:
     show_envvar=True,
     help="Keeps the last decision, so that a restart moves nothing without fresh evidence. Recommended.",
 )
+@resources_option
 @click.option(
     "--record",
     type=click.IntRange(0, 1_000_000),
@@ -132,6 +142,7 @@ def serve(
     xds: HostPort,
     admin: HostPort,
     state_dir: Path | None,
+    resources: Path | None,
     record: int,
     log_level: str,
     log_format: Literal["text", "json"],
@@ -144,7 +155,7 @@ def serve(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it on import; its own lines would double ours
     from xds_server import app  # noqa: PLC0415
 
-    options = app.Options(policy, xds, admin, state_dir, log_level, log_format, record * 2**20)
+    options = app.Options(policy, xds, admin, state_dir, log_level, log_format, record * 2**20, resources)
     try:
         app.run(options)
     except app.StartError as error:
@@ -153,27 +164,26 @@ def serve(
 
 @main.command()
 @click.argument("policies", metavar="POLICY...", nargs=-1, required=True, type=click.Path(path_type=Path))
-def validate(policies: tuple[Path, ...]) -> None:
+@resources_option
+def validate(policies: tuple[Path, ...], resources: Path | None) -> None:
     """Check each POLICY; print every error at once as FILE:LINE:COLUMN: path: what is wrong, and the fix.
 
     Warnings are printed too, and do not fail. Exits 0 if there are no errors, else 1.
     """
-    from xds_server.policy.errors import PolicyError  # noqa: PLC0415
-    from xds_server.policy.parse import parse  # noqa: PLC0415
+    from xds_server.signals.policy_reader import Accepted, read_now  # noqa: PLC0415
 
     failed = False
     for path in policies:
-        try:
-            parsed = parse(_read(path), str(path))
-        except PolicyError as error:
+        reading = read_now(path, resources)
+        if not isinstance(reading, Accepted):
             failed = True
-            click.echo(str(error), err=True)
+            click.echo("\n".join(reading.errors), err=True)
             continue
-        for warning in parsed.warnings:
+        for warning in reading.warnings:
             click.echo(f"warning: {warning}", err=True)
-        policy = parsed.policy
+        policy = reading.policy
         counts = f"{len(policy.services)} services, {len(policy.regions)} regions, {len(policy.fleets)} fleets"
-        click.echo(f"{path}: ok ({counts})")
+        click.echo(f"{path}: ok ({counts}{f', {len(policy.own)} own resources' if resources is not None else ''})")
     if failed:
         sys.exit(1)
 
@@ -247,12 +257,3 @@ def bootstrap(
         except NothingKeptError as error:
             raise click.ClickException(str(error)) from error
     click.echo(made.to_yaml(message) if form == "yaml" else made.to_json(message), nl=False)
-
-
-def _read(path: Path) -> bytes:
-    """Return at most a little more than a policy may have, so that a huge file is refused and not swallowed."""
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_POLICY_BYTES + 1)
-    except OSError as error:
-        raise click.ClickException(f"{path}: cannot be read: {error.strerror}") from error

@@ -1,7 +1,10 @@
-"""From what the policy file says to a `Policy`, or to the reasons why it is none. Parsing runs in a thread.
+"""From what the policy file and the folder of resources say to a `Policy`, or to the reasons why they are none.
 
-A large policy takes a good part of a second to parse; streams and probes must not wait for it. Only one is parsed at a
-time, and if the file changed again meanwhile only its last text is.
+File and folder are watched and judged as one: a route of the operator's own may name a service, so neither is good or
+bad without the other, and a deployment that changes both is one change.
+
+A large policy takes a good part of a second to parse; streams and probes must not wait for it. Parsing runs in a
+thread, one at a time, and if something changed again meanwhile only the last state is parsed.
 """
 
 from __future__ import annotations
@@ -14,21 +17,25 @@ from pathlib import Path
 from xds_server.policy.errors import PolicyError
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
-from xds_server.signals.policy_file import Found, PolicyFile, PolicyUnreadable
+from xds_server.signals.policy_file import Found, PolicyText, PolicyUnreadable, read_stamped
+from xds_server.signals.resource_folder import NO_FOLDER, FolderFound, look_folder, read_folder
+from xds_server.signals.watch import INTERVAL_S, Stamp, Watch, look
+from xds_server.snapshot.own.files import merge
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A valid policy, its text, and what its author may not have meant, a line each."""
+    """A valid policy, the texts it came from, and what its author may not have meant, a line each."""
 
     policy: Policy
     text: bytes
     warnings: tuple[str, ...]
+    resources: tuple[PolicyText, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Why what the file says now is not a policy, a line each. Whatever was in force stays."""
+    """Why what the files say now is not a policy, a line each. Whatever was in force stays."""
 
     source: str
     errors: tuple[str, ...]
@@ -36,34 +43,51 @@ class Rejected:
 
 Reading = Accepted | Rejected
 
+_Pair = tuple[Found, FolderFound]
 
-def judge(found: Found) -> Reading:
-    """Parse what was found in the file."""
-    if isinstance(found, PolicyUnreadable):
-        return Rejected(found.source, (f"{found.source}: cannot be read: {found.reason}",))
+
+def judge(found: Found, folder: FolderFound = NO_FOLDER) -> Reading:
+    """Parse what was found in the file and in the folder."""
+    unreadable = [each for each in (found, folder) if isinstance(each, PolicyUnreadable)]
+    if isinstance(found, PolicyUnreadable) or isinstance(folder, PolicyUnreadable):
+        return Rejected(found.source, tuple(f"{each.source}: cannot be read: {each.reason}" for each in unreadable))
     try:
         parsed = parse(found.text, found.source)
+        merged = merge(parsed.policy, ((file.source, file.text) for file in folder.files))
     except PolicyError as error:
         return Rejected(found.source, tuple(str(problem) for problem in error.problems))
-    return Accepted(parsed.policy, found.text, tuple(str(warning) for warning in parsed.warnings))
+    warnings = [str(warning) for warning in (*parsed.warnings, *merged.warnings)]
+    warnings += [f"{name}: a folder; what is in it is not read, move its files up" for name in folder.folders]
+    return Accepted(merged.policy, found.text, tuple(warnings), folder.files)
+
+
+def read_now(path: Path, resources: Path | None = None) -> Reading:
+    """Read and judge once, now."""
+    return judge(*_read(path, resources)[0])
 
 
 class PolicyReader:
-    """Follows one policy file; hands each reading to `emit`, on the event loop."""
+    """Follows one policy file, and a folder of resources if there is one; hands each reading to `emit`, on the loop."""
 
-    def __init__(self, path: Path, emit: Callable[[Reading], None]) -> None:
-        self._file = PolicyFile(path, self._found)
+    def __init__(
+        self,
+        path: Path,
+        emit: Callable[[Reading], None],
+        resources: Path | None = None,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
+        self._watch = Watch(lambda: _look(path, resources), lambda: _read(path, resources), self._found, interval_s)
         self._emit = emit
-        self._latest: Found | None = None
+        self._latest: _Pair | None = None
         self._arrived = asyncio.Event()
 
     async def run(self) -> None:
-        """Follow the file until cancelled."""
+        """Follow the files until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._file.run())
+            group.create_task(self._watch.run())
             group.create_task(self._parse())
 
-    def _found(self, found: Found) -> None:
+    def _found(self, found: _Pair) -> None:
         self._latest = found
         self._arrived.set()
 
@@ -73,4 +97,14 @@ class PolicyReader:
             self._arrived.clear()
             found, self._latest = self._latest, None
             if found is not None:
-                self._emit(await asyncio.to_thread(judge, found))
+                self._emit(await asyncio.to_thread(judge, *found))
+
+
+def _look(path: Path, resources: Path | None) -> Stamp:
+    return (look(path), look_folder(resources) if resources is not None else "")
+
+
+def _read(path: Path, resources: Path | None) -> tuple[_Pair, Stamp]:
+    found, stamp = read_stamped(path)
+    folder, folder_stamp = read_folder(resources) if resources is not None else (NO_FOLDER, "")
+    return (found, folder), (stamp, folder_stamp)

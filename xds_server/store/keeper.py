@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from xds_server.controller import Memory
 from xds_server.store.codec import to_json
-from xds_server.store.state_file import StateError, StateFile
+from xds_server.store.state_file import StateError, StateFile, Texts
 
 EVERY_S = 0.5
 
@@ -30,14 +30,14 @@ class Keeper:
         self._memory = memory
         self._now = now
         self._report = report
-        self._text: bytes | None = None
+        self._text: tuple[bytes, Texts] | None = None
         self._dirty = asyncio.Event()
         self._trouble = ""
 
-    def changed(self, policy_text: bytes | None = None) -> None:
-        """Save soon; with the text of the policy if it is a new one."""
+    def changed(self, policy_text: bytes | None = None, resources: Texts = ()) -> None:
+        """Save soon; with the texts of the policy and of own resources if they are new."""
         if policy_text is not None:
-            self._text = policy_text
+            self._text = policy_text, resources
         self._dirty.set()
 
     async def run(self) -> None:
@@ -54,16 +54,16 @@ class Keeper:
     async def _save(self) -> None:
         self._done(await asyncio.to_thread(self._write, *self._take()))
 
-    def _take(self) -> tuple[Memory, bytes | None]:
+    def _take(self) -> tuple[Memory, tuple[bytes, Texts] | None]:
         self._dirty.clear()
         text, self._text = self._text, None
         return self._memory(), text
 
-    def _write(self, memory: Memory, text: bytes | None) -> str:
+    def _write(self, memory: Memory, text: tuple[bytes, Texts] | None) -> str:
         """Write both files; return what went wrong, or an empty string. Runs in a thread."""
         try:
             if text is not None:
-                self._file.save_policy(text)
+                self._file.save_policy(*text)
             self._file.save(to_json(memory, self._now()))
         except StateError as error:
             return str(error)

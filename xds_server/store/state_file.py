@@ -1,4 +1,4 @@
-"""What must outlive the process, in one directory: the state as JSON, and the policy text beside it for break glass.
+"""What must outlive the process, in one directory: the state as JSON, and the texts in force beside it.
 
 A file is replaced whole: written beside, synced, renamed, and the directory synced, so that after a crash or a power
 cut there is the old one or the new one. A file that this version cannot use (torn by a disk, or written by a newer
@@ -20,9 +20,13 @@ from types import TracebackType
 from typing import Any, Self
 
 SCHEMA = 1
-STATE, POLICY, LOCK = "state.json", "policy.yaml", "lock"
+STATE, POLICY, RESOURCES, LOCK = "state.json", "policy.yaml", "resources.json", "lock"
 MAX_BYTES = 256 * 1024 * 1024
 """A state larger than this is not ours: 1,000 services in 8 regions take about a megabyte."""
+
+
+Texts = tuple[tuple[str, bytes], ...]
+"""Names of files, and what they say."""
 
 
 class StateError(Exception):
@@ -87,9 +91,21 @@ class StateFile:
         """Return the text of the last policy in force; None if there is none."""
         return self._read(self._directory / POLICY)
 
-    def save_policy(self, text: bytes) -> None:
-        """Keep the text of the policy in force beside the state."""
+    def save_policy(self, text: bytes, resources: Texts = ()) -> None:
+        """Keep the text of the policy in force beside the state, and those of the operator's own resources."""
+        if resources or (self._directory / RESOURCES).exists():
+            self._replace(RESOURCES, json.dumps({name: body.decode() for name, body in resources}).encode())
         self._replace(POLICY, text)
+
+    def load_resources(self) -> Texts:
+        """Return the texts of the own resources last in force, by the names of their files."""
+        path = self._directory / RESOURCES
+        text = self._read(path)
+        try:
+            return tuple((str(name), body.encode()) for name, body in json.loads(text or b"{}").items())
+        except (ValueError, AttributeError, RecursionError) as error:
+            self._set_aside(path, "corrupt", f"is corrupt ({type(error).__name__})")
+            return ()
 
     def _take_lock(self) -> None:
         try:
