@@ -3,9 +3,11 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+JS     := tests/grpc_js
+JS_STAMP := $(JS)/node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock protos clean
+.PHONY: help setup demo test matrix check bench lock protos clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -18,6 +20,11 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+$(JS_STAMP): $(JS)/package.json $(JS)/package-lock.json
+	@command -v npm >/dev/null || { echo "the tests need Node.js 18 or later, with npm: apt-get install nodejs npm"; exit 1; }
+	cd $(JS) && npm ci --loglevel=error
+	@touch $@
+
 demo: setup ## four mock regions, four real Envoys, a load, live in this terminal
 	$(BIN)/xds-server demo $(ARGS)
 
@@ -26,8 +33,11 @@ check: setup ## formatting, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: check ## everything: check, then all tests, real Envoy included
+test: check $(JS_STAMP) ## everything: check, then all tests, real Envoys and gRPC clients included
 	$(BIN)/pytest $(ARGS)
+
+matrix: setup ## the newest Envoy and older ones (1.36, 1.38) take all that we send; fetches those once
+	$(BIN)/pytest --all-envoys tests/envoy_matrix $(ARGS)
 
 bench: setup ## measure what the documents claim; prints a table, writes bench-results.json
 	$(BIN)/python -m bench $(ARGS)
@@ -40,4 +50,4 @@ lock: setup ## resolve pyproject.toml again into requirements.lock, and what ima
 	  --constraints requirements.lock pyproject.toml -o requirements-serve.lock
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(JS)/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
