@@ -163,16 +163,16 @@ class _Desk:
         self._reader = PolicyReader(options.policy, self.read, options.resources)
         self._keeper: Keeper | None = None
         self._recorder: Recorder | None = None
+        self._signals = SignalServices(self._signalled, self._view_of, now, choose, specifier)
+        self._said = SignalLog()
         self._events = EventLog()
         self._metrics = Metrics(
-            self.decision, self.policy, self.clients, lambda: self._prober.void, lambda: self._signals.status()
+            self.decision, self.policy, self.clients, lambda: self._prober.void, self._signals.status
         )
         self._policy: Policy | None = None
         self._offered: Accepted | None = None
         self._status = PolicyStatus(str(options.policy))
         self._ready = asyncio.Event()
-        self._signals = SignalServices(self._signalled, self._view_of, now, choose, specifier)
-        self._said = SignalLog()
         self.xds = XdsServer(
             _shown(*options.xds),
             assign=self._assign,

@@ -206,6 +206,9 @@ def schema() -> None:
 )
 @click.option("--admin-address", default="127.0.0.1", show_default=True, help="Where Envoy's admin page listens.")
 @click.option("--admin-port", type=click.IntRange(0, 65535), default=9901, show_default=True, help="Its port.")
+@click.option("--no-load-reports", is_flag=True, help="Do not report how many requests went where, and how (LRS).")
+@click.option("--no-health-checks", is_flag=True, help="Do not look at other regions when asked to (HDS).")
+@click.option("--no-access-logs", is_flag=True, help="Do not send a sample of the access log (ALS).")
 @click.option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
 @click.option(
     "--last-good",
@@ -224,6 +227,9 @@ def bootstrap(
     xds: HostPort,
     admin_address: str,
     admin_port: int,
+    no_load_reports: bool,
+    no_health_checks: bool,
+    no_access_logs: bool,
     form: str,
     last_good: Path | None,
     grpc: bool,
@@ -241,6 +247,9 @@ def bootstrap(
         admin_host=admin_address,
         admin_port=admin_port,
         zone=zone,
+        load_reports=not no_load_reports,
+        health_checks=not no_health_checks,
+        access_logs=not no_access_logs,
     )
     if grpc:
         if last_good is not None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from xds_server.controller import Controller, Inputs, Outcome
-from xds_server.model import Observation, Resolution
+from xds_server.model import AccessSummary, AgentReport, LoadReport, Observation, Resolution
 from xds_server.policy.types import Policy
 from xds_server.rollout.news import ClientNews
 
@@ -22,7 +22,7 @@ COALESCE_S = 0.02
 TICK_S = 1.0
 MOST_WAITING = 100_000
 
-Item = Policy | Observation | Resolution | ClientNews
+Item = Policy | Observation | Resolution | LoadReport | AccessSummary | AgentReport | ClientNews
 
 
 class StepRecorder(Protocol):
@@ -44,6 +44,9 @@ class ControlLoop:
         self._policy: Policy | None = None
         self._observations: deque[Observation] = deque(maxlen=MOST_WAITING)
         self._resolutions: list[Resolution] = []
+        self._loads: deque[LoadReport] = deque(maxlen=MOST_WAITING)
+        self._accesses: deque[AccessSummary] = deque(maxlen=MOST_WAITING)
+        self._agents: deque[AgentReport] = deque(maxlen=MOST_WAITING)
         self._clients: list[ClientNews] = []
         self._retry = False
         self._arrived = asyncio.Event()
@@ -56,6 +59,12 @@ class ControlLoop:
             self._observations.append(item)
         elif isinstance(item, Resolution):
             self._resolutions.append(item)
+        elif isinstance(item, LoadReport):
+            self._loads.append(item)
+        elif isinstance(item, AccessSummary):
+            self._accesses.append(item)
+        elif isinstance(item, AgentReport):
+            self._agents.append(item)
         elif isinstance(item, Policy):
             self._policy = item
         else:

@@ -155,6 +155,14 @@ class AgentReport:
     view: str = ""
 
 
+class Watcher(NamedTuple):
+    """A connected Envoy that could look at other regions for us: its stream, its name, and the region it is in."""
+
+    stream: int
+    node_id: str
+    region: str
+
+
 class SourceStatus(NamedTuple):
     """One source of signals: streams open now, messages it sent, and what of them was of no use, since the start.
 

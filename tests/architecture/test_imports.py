@@ -20,13 +20,15 @@ ABOVE_THE_LINE = {
     "snapshot": {"model", "policy", "decision"},
     "protocol": {"snapshot"},
     "rollout": {"model", "policy", "decision", "snapshot"},
+    "histogram": set(),
     "controller": {"model", "policy", "decision", "snapshot", "rollout"},
     "record": {"model", "policy", "snapshot", "rollout", "controller"},
 }
 """Pure layers, and which of our layers each may import besides itself."""
 
 BELOW_THE_LINE = {
-    "signals": {"model", "policy", "snapshot"},
+    "agent": set(),
+    "signals": {"agent", "histogram", "model", "policy", "protocol", "snapshot"},
     "transport": {"model", "snapshot", "protocol"},
     "operator": {"model", "policy", "decision", "snapshot", "rollout", "transport", "protocol"},
     "store": {"model", "policy", "decision", "controller", "record"},
@@ -94,12 +96,12 @@ def test_pure_module_does_not_touch_the_world(path: Path) -> None:
 
 
 def test_only_snapshot_builds_envoy_messages() -> None:
-    """Protocol and transport read and write the discovery service's own messages; nobody else sees a proto of Envoy."""
+    """Protocol, transport and signals read and write the messages of Envoy's services; nobody else sees any proto."""
     for path in modules():
         protos = {name for name in imports(path) if name.split(".")[0] in {"envoy", "xds"}}
         if layer_of(path) == "snapshot":
             continue
-        if layer_of(path) in {"protocol", "transport"}:
+        if layer_of(path) in {"protocol", "transport", "signals"}:
             protos = {name for name in protos if not name.startswith(("envoy.service.", "envoy.config.core."))}
         assert not protos, f"{path}: {protos}"
 

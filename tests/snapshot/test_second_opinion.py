@@ -26,6 +26,7 @@ OTHERS = {
     TypeUrl.ENDPOINT: ("config.endpoint", "ClusterLoadAssignment"),
 }
 IN_ANY = (
+    "extensions.access_loggers.grpc",
     "extensions.common.matching",
     "extensions.filters.common.matcher.action",
     "extensions.filters.http.admission_control",

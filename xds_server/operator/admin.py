@@ -27,6 +27,7 @@ from starlette.routing import Route
 
 from xds_server.model import Address, Decision
 from xds_server.operator.events import KEPT, EventLog
+from xds_server.operator.signal_log import SignalLog
 from xds_server.operator.views import PolicyStatus, decision_json, events_json, fleet_json, policy_json
 from xds_server.transport.clients import ClientStatus
 
@@ -38,8 +39,16 @@ MOST_CONNECTIONS = 256
 """People, a scraper and a load balancer need a dozen; more is answered 503 by uvicorn."""
 
 
+MOST_BODY = 256 * 1024
+"""A thousand reports."""
+
+
 class CannotListenError(Exception):
     """The address cannot be listened on; the message names it and says why."""
+
+
+class NotTakenError(Exception):
+    """What was sent is not taken; the message says why."""
 
 
 class Source(Protocol):
@@ -66,6 +75,12 @@ class Source(Protocol):
     async def metrics(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
 
+    def signals(self) -> SignalLog:
+        """Return what each source of signals last said."""
+
+    def report(self, body: bytes) -> int:
+        """Take an agent's reports, as JSON; return how many. Raises NotTakenError."""
+
 
 class AdminApp:
     """The handlers of one admin side."""
@@ -81,18 +96,24 @@ class AdminApp:
             "/api/v1/events": ("what happened; ?after=SEQ&limit=N pages forward", self._events),
             "/api/v1/fleet": ("connected Envoys and what each has acknowledged", self._fleet),
             "/api/v1/policy": ("the policy in force, and the errors of a refused edit", self._policy),
+            "/api/v1/signals": ("what each source of signals last said, and how old it is", self._signals),
         }
+        self._posts = {"/api/v1/reports": ("POST: what an agent says of a region, as JSON", self._report)}
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
         return Starlette(
-            routes=[Route(path, handler, methods=["GET"]) for path, (_, handler) in self._pages.items()],
+            routes=[
+                *(Route(path, handler, methods=["GET"]) for path, (_, handler) in self._pages.items()),
+                *(Route(path, handler, methods=["POST"]) for path, (_, handler) in self._posts.items()),
+            ],
             exception_handlers={HTTPException: _problem},
         )
 
     async def _index(self, _: Request) -> Response:
-        width = max(map(len, self._pages))
-        lines = [f"{path:<{width}}  {what}" for path, (what, _) in self._pages.items()]
+        pages = self._pages | self._posts
+        width = max(map(len, pages))
+        lines = [f"{path:<{width}}  {what}" for path, (what, _) in pages.items()]
         return PlainTextResponse("xds-server\n\n" + "\n".join(lines) + "\n")
 
     async def _live(self, _: Request) -> Response:
@@ -123,6 +144,19 @@ class AdminApp:
     async def _policy(self, _: Request) -> Response:
         return _json(policy_json(self._source.policy()))
 
+    async def _signals(self, _: Request) -> Response:
+        return _json(self._source.signals().json(self._source.now()))
+
+    async def _report(self, request: Request) -> Response:
+        """Take a report. The content type is asked for because a page in somebody's browser cannot send that one."""
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise HTTPException(415, "send it as content-type: application/json")
+        try:
+            taken = self._source.report(await _body(request))
+        except NotTakenError as error:
+            raise HTTPException(400, str(error)) from error
+        return _json({"accepted": taken})
+
 
 def _number(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name)
@@ -131,6 +165,15 @@ def _number(request: Request, name: str, default: int) -> int:
     if not text.isdecimal() or len(text) > 15:
         raise HTTPException(400, f"{name} must be a whole number from 0, not {text[:40]!r}")
     return int(text)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MOST_BODY:
+            raise HTTPException(413, f"at most {MOST_BODY // 1024} KiB are taken at once")
+    return bytes(body)
 
 
 def _json(value: object) -> Response:

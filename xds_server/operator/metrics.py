@@ -30,7 +30,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from xds_server import __version__
-from xds_server.model import TOTAL_WEIGHT, Decision, Event, Observation, ServiceDecision, Verdict, ViewKey
+from xds_server.model import TOTAL_WEIGHT, Decision, Event, Observation, ServiceDecision, SourceStatus, Verdict, ViewKey
 from xds_server.operator.views import PolicyStatus, short_type
 from xds_server.protocol.events import Acked, Nacked, Sent, StaleNonce
 from xds_server.transport.clients import ClientEvent, ClientStatus, Closed, Connected
@@ -50,10 +50,11 @@ class Metrics:
         policy: Callable[[], PolicyStatus] = lambda: PolicyStatus(""),
         clients: Callable[[], Iterable[ClientStatus]] = tuple,
         void_probes: Callable[[], int] = lambda: 0,
+        sources: Callable[[], Iterable[SourceStatus]] = tuple,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, which nobody asked for
         self._registry = CollectorRegistry()
-        self._latest = _Latest(decision, policy, clients, void_probes)
+        self._latest = _Latest(decision, policy, clients, void_probes, sources)
         self._counts = _Counts(self._registry)
         self._probed: dict[tuple[str, str], tuple[Counter, Counter]] = {}
         ProcessCollector(registry=self._registry)
@@ -144,6 +145,7 @@ class _Values(NamedTuple):
     policy: PolicyStatus
     clients: Tally[ViewKey]
     void_probes: int
+    sources: tuple[SourceStatus, ...]
 
 
 class _Latest(Collector):
@@ -155,17 +157,21 @@ class _Latest(Collector):
         policy: Callable[[], PolicyStatus],
         clients: Callable[[], Iterable[ClientStatus]],
         void_probes: Callable[[], int],
+        sources: Callable[[], Iterable[SourceStatus]],
     ) -> None:
         self._decision = decision
         self._policy = policy
         self._clients = clients
         self._void_probes = void_probes
+        self._sources = sources
         self._taken: _Values | None = None
 
     def take(self) -> None:
         """Take the values that the next scrape shows."""
         views = Tally(client.view for client in self._clients())
-        self._taken = _Values(self._decision(), self._policy(), views, self._void_probes())
+        self._taken = _Values(
+            self._decision(), self._policy(), views, self._void_probes(), tuple(self._sources())
+        )
 
     def describe(self) -> Iterable[Metric]:
         """Promise nothing: names are not checked for clashes by reading values that are not there yet."""
@@ -175,7 +181,7 @@ class _Latest(Collector):
         """Return what is, as taken."""
         if self._taken is None:
             return
-        decision, policy, views, void_probes = self._taken
+        decision, policy, views, void_probes, sources = self._taken
         yield from _policy_metrics(policy)
         clients = _gauge("connected_clients", "Clients on a stream, by fleet and region.", "fleet", "region")
         for view, count in sorted(views.items()):
@@ -183,6 +189,7 @@ class _Latest(Collector):
         yield clients
         what = "Probes that said nothing, for reasons of this process."
         yield CounterMetricFamily("xds_server_void_probes", what, void_probes)
+        yield from _source_metrics(sources)
         if decision is not None:
             yield from _place_metrics(decision)
             yield from _weight_metrics(decision)
@@ -190,6 +197,19 @@ class _Latest(Collector):
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"xds_server_{name}", text, labels=labels)
+
+
+def _source_metrics(sources: tuple[SourceStatus, ...]) -> Iterator[Metric]:
+    streams = _gauge("signal_streams", "Streams on which a source reports.", "source")
+    what = "Messages of a source: load reports, health reports, batches of log entries, agents' requests."
+    messages = CounterMetricFamily("xds_server_signal_messages", what, labels=["source"])
+    what = "What of them was not taken: of names that the policy does not know, or malformed."
+    ignored = CounterMetricFamily("xds_server_signal_ignored", what, labels=["source"])
+    for source in sources:
+        streams.add_metric([source.source], source.streams)
+        messages.add_metric([source.source], source.messages)
+        ignored.add_metric([source.source], source.ignored)
+    yield from (streams, messages, ignored)
 
 
 def _policy_metrics(policy: PolicyStatus) -> Iterator[Metric]:

@@ -11,6 +11,9 @@ all resources come on one stream.
 - **Overload** (Envoy, "Overload manager"): downstream connections are limited, the heap shrinks, keep-alive ends and
   requests are refused as it fills. Without the first limit Envoy warns at start. The admin page is exempt.
 - **Runtime** has an admin layer, so that an operator on the machine can change a key; a layer of ours comes with RTDS.
+- **Signals** (LRS, HDS) come over the same cluster, each on a stream of its own; what is logged comes with the listener
+  (access_log.py). Each can be switched off here: the last one by runtime keys in a layer under the admin's, so that an
+  operator on the machine can still turn it on.
 - Stats are created when they are first used: with hundreds of clusters most never are.
 
 `static_bootstrap` is the break-glass one: a snapshot as static resources. The Envoy needs no control plane and follows
@@ -38,12 +41,13 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from xds_server.snapshot import access_log
 from xds_server.snapshot.clusters import HTTP_OPTIONS, ads_source, http2_keepalive
 from xds_server.snapshot.endpoints import is_host_name, socket_address
 from xds_server.snapshot.resource import Resource, Snapshot, TypeUrl
 from xds_server.snapshot.wire import any_of, duration, uint32
 
-XDS_CLUSTER = "xds"
+XDS_CLUSTER = access_log.CLUSTER
 CONNECT_TIMEOUT_MS = 2_000
 PING_INTERVAL_MS = 10_000
 PING_TIMEOUT_MS = 5_000
@@ -53,7 +57,10 @@ RECONNECT_MS = (500, 5_000)
 
 @dataclass(frozen=True, slots=True)
 class BootstrapOptions:
-    """Who an Envoy is and whom it asks. Hosts are IP addresses or names; `zone` is for the operator's own use."""
+    """Who an Envoy is and whom it asks. Hosts are IP addresses or names; `zone` is for the operator's own use.
+
+    `load_reports` (LRS), `health_checks` (HDS) and `access_logs` (ALS) are what it tells us besides.
+    """
 
     region: str
     node_id: str
@@ -65,6 +72,9 @@ class BootstrapOptions:
     zone: str = ""
     max_connections: int = 50_000
     max_heap_bytes: int = 1 << 30
+    load_reports: bool = True
+    health_checks: bool = True
+    access_logs: bool = True
 
 
 def bootstrap(options: BootstrapOptions) -> bootstrap_pb2.Bootstrap:
@@ -75,6 +85,14 @@ def bootstrap(options: BootstrapOptions) -> bootstrap_pb2.Bootstrap:
     dynamic.ads_config.CopyFrom(_ads())
     dynamic.lds_config.CopyFrom(ads_source(0))
     dynamic.cds_config.CopyFrom(ads_source(0))
+    if options.load_reports:
+        message.cluster_manager.load_stats_config.CopyFrom(_stream())
+    if options.health_checks:
+        message.hds_config.CopyFrom(_stream())
+    if not options.access_logs:
+        off = bootstrap_pb2.RuntimeLayer(name="signals")
+        off.static_layer.update({access_log.RUNTIME_SAMPLED: 0, access_log.RUNTIME_FAILED: 0})
+        message.layered_runtime.layers.insert(0, off)
     return message
 
 
@@ -158,6 +176,14 @@ def _overload(options: BootstrapOptions) -> overload_pb2.OverloadManager:
 
 
 def _ads() -> config_source_pb2.ApiConfigSource:
+    """Return where resources come from."""
+    source = _stream()
+    source.set_node_on_first_message_only = True
+    return source
+
+
+def _stream() -> config_source_pb2.ApiConfigSource:
+    """Return a gRPC stream to the control plane."""
     base, most = RECONNECT_MS
     back_off = backoff_pb2.BackoffStrategy(base_interval=duration(base), max_interval=duration(most))
     envoy_grpc = grpc_service_pb2.GrpcService.EnvoyGrpc(
@@ -166,7 +192,6 @@ def _ads() -> config_source_pb2.ApiConfigSource:
     return config_source_pb2.ApiConfigSource(
         api_type=config_source_pb2.ApiConfigSource.GRPC,
         transport_api_version=config_source_pb2.V3,
-        set_node_on_first_message_only=True,
         grpc_services=[grpc_service_pb2.GrpcService(envoy_grpc=envoy_grpc)],
     )
 
@@ -213,6 +238,7 @@ def _static_listener(resource: Resource, snapshot: Snapshot) -> listener_pb2.Lis
         for network_filter in chain.filters:
             manager = http_connection_manager_pb2.HttpConnectionManager()
             if network_filter.typed_config.Unpack(manager):
+                manager.ClearField("access_log")  # its cluster is not there, nor is anyone to read it
                 routes = snapshot.resources[TypeUrl.ROUTE][manager.rds.route_config_name]
                 manager.route_config.CopyFrom(route_pb2.RouteConfiguration.FromString(routes.body))
                 network_filter.typed_config.CopyFrom(any_of(manager))

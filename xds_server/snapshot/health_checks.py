@@ -51,9 +51,7 @@ def _cluster(targets: list[Target], check: HealthCheck) -> hds_pb2.ClusterHealth
     return hds_pb2.ClusterHealthCheck(
         cluster_name=f"{PREFIX}{service}@{region}",
         health_checks=[_check(check)],
-        locality_endpoints=[
-            hds_pb2.LocalityEndpoints(locality=base_pb2.Locality(region=region), endpoints=endpoints)
-        ],
+        locality_endpoints=[hds_pb2.LocalityEndpoints(locality=base_pb2.Locality(region=region), endpoints=endpoints)],
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
@@ -35,7 +35,10 @@ class BindError(Exception):
 
 
 class XdsServer:
-    """Serves ADS. `assign` says which view a client gets, or raises Refused; `on_event` hears what clients say."""
+    """Serves ADS. `assign` says which view a client gets, or raises Refused; `on_event` hears what clients say.
+
+    `services` are served on the same port; they bound their own streams.
+    """
 
     def __init__(
         self,
@@ -45,10 +48,12 @@ class XdsServer:
         publisher: Publisher,
         on_event: Callable[[ClientEvent], None],
         options: TransportOptions | None = None,
+        services: Iterable[grpc.GenericRpcHandler] = (),
         identifier: str = "",
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = address
+        self._services = tuple(services)
         self._options = options or TransportOptions()
         sharing = Sharing(identifier)
         self._surroundings = Surroundings(publisher, assign, on_event, sharing, self._options, now)
@@ -64,7 +69,7 @@ class XdsServer:
         """Listen and serve; return the port. Raises BindError."""
         server = grpc.aio.server(
             options=channel_options(self._options),
-            maximum_concurrent_rpcs=self._options.max_streams,
+            maximum_concurrent_rpcs=self._options.max_streams * (1 + len(self._services)),
         )
         methods = {"StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._serve)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))

@@ -1,0 +1,153 @@
+"""Reports by agents: what a region's own monitoring, a load balancer or a person's script says of it, for a time.
+
+One set of messages (protos/xds_server/agent/v1/agent.proto) in two forms, gRPC on the xDS port and JSON over HTTP on
+the admin address, and one judge of both. A request is taken whole or not at all, with every reason: half a report that
+was taken looks like one that was. Names must be the policy's; numbers are bounded, so that no report can mean infinity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+
+from xds_server.agent.v1 import agent_pb2
+from xds_server.model import AgentReport
+from xds_server.signals.places import Places
+from xds_server.signals.streams import Counts
+
+SERVICE = "xds_server.agent.v1.ReportService"
+MOST_REPORTS = 1_000
+MOST_BYTES = 256 * 1024
+MOST_REPORTERS = 1_000
+"""Reporters that are known at a time; more are refused until some have been silent for the longest time to live."""
+
+DEFAULT_TTL_S, LEAST_TTL_S, MOST_TTL_S = 30.0, 1.0, 3_600.0
+MOST_UTILISATION = 10.0
+MOST_RPS = 1e9
+MOST_NAME, MOST_DETAIL = 100, 200
+
+_HEALTH = {
+    agent_pb2.HEALTH_UNSPECIFIED: None,
+    agent_pb2.HEALTHY: True,
+    agent_pb2.UNHEALTHY: False,
+}
+
+
+class BadReportError(ValueError):
+    """A request is not taken; `problems` are all the reasons, in words."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class AgentDesk:
+    """Takes reports from agents and hands them to `emit`."""
+
+    def __init__(self, emit: Callable[[AgentReport], None], places: Places, now: Callable[[], float]) -> None:
+        self._emit = emit
+        self._places = places
+        self._now = now
+        self._heard: dict[str, float] = {}
+        self.counts = Counts("agents")
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return what the gRPC server adds."""
+        methods = {"Report": grpc.unary_unary_rpc_method_handler(self._report)}
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def take_json(self, body: bytes) -> int:
+        """Take a ReportRequest as JSON; return how many reports were in it. Raises BadReportError."""
+        message = agent_pb2.ReportRequest()
+        try:
+            json_format.Parse(body, message, max_recursion_depth=8)
+        except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+            self.counts.ignored += 1
+            raise BadReportError((f"not a report: {error}",)) from error
+        return self.take(message)
+
+    def take(self, message: agent_pb2.ReportRequest) -> int:
+        """Take a request; return how many reports were in it. Raises BadReportError."""
+        now = self._now()
+        problems = tuple(self._problems(message, now))
+        if problems:
+            self.counts.ignored += max(1, len(message.reports))
+            raise BadReportError(problems)
+        self._heard[message.reporter] = now
+        self.counts.messages += 1
+        for report in message.reports:
+            self._emit(_report(message.reporter, report, now))
+        return len(message.reports)
+
+    def _problems(self, message: agent_pb2.ReportRequest, now: float) -> Iterator[str]:
+        reporter = message.reporter
+        if not reporter or len(reporter) > MOST_NAME or not reporter.isprintable():
+            yield f"reporter: write who reports, at most {MOST_NAME} printable characters"
+        elif reporter not in self._heard and len(self._heard) >= MOST_REPORTERS:
+            self._heard = {name: at for name, at in self._heard.items() if now - at < MOST_TTL_S}
+            if len(self._heard) >= MOST_REPORTERS:
+                yield f"reporter: {MOST_REPORTERS} others report already"
+        if not 1 <= len(message.reports) <= MOST_REPORTS:
+            yield f"reports: 1 to {MOST_REPORTS} are taken at once, not {len(message.reports)}"
+            return
+        for index, report in enumerate(message.reports):
+            for problem in self._wrong_names(report):
+                yield f"reports[{index}].{problem}"
+            for problem in _wrong_numbers(report):
+                yield f"reports[{index}].{problem}"
+
+    def _wrong_names(self, report: agent_pb2.Report) -> Iterator[str]:
+        if not self._places.is_region(report.region):
+            yield f"region: {report.region[:MOST_NAME]!r} is not a region of the policy"
+        elif report.service and not self._places.is_service(report.service, report.region):
+            yield f"service: {report.service[:MOST_NAME]!r} is not deployed in {report.region}"
+        if report.view and not self._places.is_region(report.view):
+            yield f"view: {report.view[:MOST_NAME]!r} is not a region of the policy"
+
+    async def _report(self, data: bytes, context: Any) -> bytes:
+        try:
+            taken = self.take(agent_pb2.ReportRequest.FromString(data))
+        except (BadReportError, DecodeError) as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error)[:2_000])
+        answer: bytes = agent_pb2.ReportResponse(accepted=taken).SerializeToString()
+        return answer
+
+
+def _wrong_numbers(report: agent_pb2.Report) -> Iterator[str]:
+    if report.health not in _HEALTH:
+        yield "health: write HEALTHY or UNHEALTHY, or leave it out"
+    if report.health == agent_pb2.HEALTH_UNSPECIFIED and not (
+        report.HasField("utilisation") or report.HasField("capacity_rps")
+    ):
+        yield "health: says nothing; report health, utilisation or capacity_rps"
+    if report.HasField("utilisation") and not 0 <= report.utilisation <= MOST_UTILISATION:
+        yield f"utilisation: a share from 0 to {MOST_UTILISATION:g}, where 0.7 is 70 %"
+    if report.HasField("capacity_rps") and not 0 <= report.capacity_rps <= MOST_RPS:
+        yield f"capacity_rps: requests per second from 0 to {MOST_RPS:g}"
+    if report.HasField("ttl") and not LEAST_TTL_S <= _seconds(report) <= MOST_TTL_S:
+        yield f"ttl: from {LEAST_TTL_S:g}s to {MOST_TTL_S:g}s"
+    if len(report.detail) > MOST_DETAIL:
+        yield f"detail: at most {MOST_DETAIL} characters"
+
+
+def _seconds(report: agent_pb2.Report) -> float:
+    return report.ttl.seconds + report.ttl.nanos / 1e9
+
+
+def _report(reporter: str, report: agent_pb2.Report, now: float) -> AgentReport:
+    return AgentReport(
+        reporter=reporter,
+        region=report.region,
+        service=report.service,
+        healthy=_HEALTH[report.health],
+        utilisation=report.utilisation if report.HasField("utilisation") else None,
+        capacity_rps=report.capacity_rps if report.HasField("capacity_rps") else None,
+        detail=report.detail,
+        ttl_s=_seconds(report) if report.HasField("ttl") else DEFAULT_TTL_S,
+        at=now,
+        view=report.view,
+    )
