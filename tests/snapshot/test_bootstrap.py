@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.snapshot import compose
 from tests.snapshot.test_build import small, snapshot
 from tests.support import decisions as made
 from tests.support.envoy import EnvoyProcess, validate
@@ -110,17 +109,6 @@ def test_envoy_takes_the_static_one_without_a_word(protocol: Protocol, tmp_path:
     endpoints = {"us-east-1": [Endpoint("gw.test", 80)], "eu-west-1": [Endpoint("10.0.0.9", 80)]}
     made_of = snapshot(*small(protocol=protocol, endpoints=endpoints))
     assert validate(tmp_path, to_yaml(static_bootstrap(options(), made_of))) == ""
-
-
-@pytest.mark.envoy
-@pytest.mark.parametrize(("path", "text"), compose.bootstraps().items(), ids=made.REGIONS)
-def test_envoy_takes_the_ones_of_docker_compose(
-    path: Path, text: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if request.config.getoption("--rewrite"):
-        path.write_text(text)
-    assert path.read_text() == text
-    assert validate(tmp_path, text) == ""
 
 
 @contextmanager

@@ -48,7 +48,7 @@ ATTEMPT_HEADER = "x-envoy-attempt-count"
 FINAL_HEADER = "x-envoy-ratelimited"
 OVERLOADED_HEADER = "x-envoy-overloaded"
 
-WINDOW_MS = 2_000
+WINDOW_MS = 1_000
 RETRIES_RPS = 4
 SUCCESS_PERCENT = 90.0
 """Retries pass unhindered while at least this share of them succeeds."""
