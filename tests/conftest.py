@@ -7,3 +7,4 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write scenario outcomes anew instead of comparing them")
+    parser.addoption("--all-envoys", action="store_true", help="try older releases of Envoy besides the newest")

@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -26,7 +26,17 @@ T = TypeVar("T")
 class EnvoyProcess:
     """One Envoy. Use it as a context manager: it is ready inside, and gone after."""
 
-    def __init__(self, directory: Path, bootstrap: str, *, suffix: str = "yaml", wait_ready: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        bootstrap: str,
+        *,
+        suffix: str = "yaml",
+        wait_ready: bool = True,
+        program: Path = ENVOY,
+        flags: Sequence[str] = (),
+    ) -> None:
+        self._command = [str(program), *flags]
         self._config = directory / f"bootstrap.{suffix}"
         self._config.write_text(bootstrap)
         self._admin_file = directory / "admin-address"
@@ -35,7 +45,7 @@ class EnvoyProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> EnvoyProcess:
-        command = [str(ENVOY), "-c", str(self._config), "--admin-address-path", str(self._admin_file)]
+        command = [*self._command, "-c", str(self._config), "--admin-address-path", str(self._admin_file)]
         command += ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
         with self._log_file.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -118,11 +128,11 @@ class EnvoyProcess:
             self._process.wait()
 
 
-def validate(directory: Path, bootstrap: str, suffix: str = "yaml") -> str:
+def validate(directory: Path, bootstrap: str, suffix: str = "yaml", program: Path = ENVOY) -> str:
     """Load a bootstrap with `--mode validate`; return what Envoy had to say beyond that it is fine."""
     config = directory / f"validate.{suffix}"
     config.write_text(bootstrap)
-    command = [str(ENVOY), "-c", str(config), "--mode", "validate", "--disable-hot-restart", "--log-level", "warning"]
+    command = [str(program), "-c", str(config), "--mode", "validate", "--disable-hot-restart", "--log-level", "warning"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return (done.stdout + done.stderr).replace(f"configuration '{config}' OK", "").strip()
