@@ -1,0 +1,171 @@
+"""A backend, a control plane with a folder of own resources, and a real Envoy that follows it."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.envoy import EnvoyProcess
+from xds_server.demo.ports import Ports
+
+PROGRAM = [sys.executable, "-m", "xds_server"]
+LIMIT_S = 60.0
+LAYER = "operations"
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with what it was asked, and with the header that only an injected secret can have set."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = json.dumps({"path": self.path, "credential": self.headers.get("authorization", "")}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@contextmanager
+def backend() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class ControlPlane:
+    """`xds-server serve` on free ports."""
+
+    def __init__(self, directory: Path, policy: Path, resources: Path) -> None:
+        self._log = directory / "serve.log"
+        command = [*PROGRAM, "serve", str(policy), "--resources", str(resources), "--state-dir", str(directory / "state")]
+        command += ["--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, self.log
+        self.ready = json.loads(line)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://{self.ready['admin']}{path}", timeout=LIMIT_S) as response:
+            text: str = response.read().decode()
+            return text
+
+    def policy(self) -> Any:
+        return json.loads(self.get("/api/v1/policy"))
+
+    def rejected(self) -> list[str]:
+        errors: list[str] = (self.policy()["rejected"] or {"errors": []})["errors"]
+        return errors
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(LIMIT_S)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+class World:
+    """Everything that runs, and the folder."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self.directory = directory
+        self.folder = directory / "resources"
+        self.folder.mkdir()
+        self.policy = directory / "policy.yaml"
+        self.port = stack.enter_context(backend())
+        self._stack = stack
+        self._write_policy()
+
+    def start(self) -> None:
+        self.serve()
+        self.envoy = self._stack.enter_context(EnvoyProcess(self.directory, self._bootstrap()))
+
+    def serve(self) -> None:
+        self.control_plane = ControlPlane(self.directory, self.policy, self.folder)
+        self._stack.callback(self.control_plane.stop)
+
+    def write(self, name: str, resources: list[dict[str, Any]], **more: Any) -> None:
+        (self.folder / name).write_text(json.dumps({"resources": resources, **more}))
+
+    def get(self, listener: str, path: str) -> tuple[int, str]:
+        """Ask through one of Envoy's listeners; (0, …) while there is none."""
+        statuses = self.envoy.admin_json("/listeners?format=json").get("listener_statuses", [])
+        ports = [s["local_address"]["socket_address"]["port_value"] for s in statuses if s["name"] == listener]
+        if not ports:
+            return 0, "no such listener"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}{path}", timeout=LIMIT_S) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except urllib.error.URLError as error:
+            return 0, str(error.reason)
+
+    def until(self, what: str, condition: Callable[[], object]) -> None:
+        """Wait for a condition; the error shows what the control plane and Envoy said."""
+        deadline = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < deadline, f"no {what}\n{self.control_plane.log}\n{self.envoy.log}"
+            time.sleep(0.02)
+
+    def _write_policy(self) -> None:
+        ports = Ports(1, random.Random())
+        self._stack.callback(ports.close)
+        listen = ports.numbers[0]
+        text = f"""
+version: 1
+regions: {{us-east-1: {{}}}}
+fleets: {{default: {{listen: "127.0.0.1:{listen}"}}}}
+rollout: {{timeout: 20s}}
+services:
+  checkout:
+    health: {{path: /, interval: 1s, timeout: 500ms}}
+    deployments: {{us-east-1: {{endpoints: ["127.0.0.1:{self.port}"], capacity: 1000}}}}
+"""
+        self.policy.write_text(text)
+
+    def _bootstrap(self) -> str:
+        """Return our own bootstrap, with a runtime layer that asks for ours."""
+        command = [*PROGRAM, "bootstrap", "--region", "us-east-1", "--admin-port", "0"]
+        command += ["--xds", self.control_plane.ready["xds"]]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=True)
+        bootstrap = yaml.safe_load(done.stdout)
+        source = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "1s"}
+        layer = {"name": LAYER, "rtds_layer": {"name": LAYER, "rtds_config": source}}
+        bootstrap["layered_runtime"]["layers"].insert(0, layer)
+        return yaml.safe_dump(bootstrap)
+
+
+@contextmanager
+def world(directory: Path) -> Iterator[World]:
+    with ExitStack() as stack:
+        yield World(directory, stack)
