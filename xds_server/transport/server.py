@@ -72,7 +72,7 @@ class XdsServer:
             maximum_concurrent_rpcs=self._options.max_streams * (1 + len(self._services)),
         )
         methods = {"StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._serve)}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods), *self._services))
         try:
             port = int(server.add_insecure_port(self._address))
         except RuntimeError as error:
