@@ -27,6 +27,7 @@ from typing import Protocol
 from xds_server.control_loop import ControlLoop
 from xds_server.controller import Controller, Memory, Outcome
 from xds_server.decision.watchers import choose
+from xds_server.decision.what_if import Loss, losses
 from xds_server.model import Decision, Event, Observation, Resolution, ViewKey
 from xds_server.operator.admin import AdminServer, CannotListenError, NotTakenError
 from xds_server.operator.client_words import client_event, client_news
@@ -350,6 +351,11 @@ class _Desk:
     def decision(self) -> Decision | None:
         """Return the decision in force."""
         return self._controller.decision
+
+    async def losses(self, demand: float) -> tuple[Loss, ...]:
+        """Return what the loss of each region would do; worked out in a thread, so that decisions are not late."""
+        cases = self._controller.cases()
+        return await asyncio.to_thread(lambda: tuple(loss for case in cases for loss in losses(case, demand)))
 
     def policy(self) -> PolicyStatus:
         """Return the policy's state."""

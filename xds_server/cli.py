@@ -17,6 +17,12 @@ import click
 
 from xds_server import __version__
 
+ELSEWHERE = {
+    "plan": "xds_server.commands.plan",
+    "replay": "xds_server.commands.replay",
+    "demo": "xds_server.demo.command",
+    "demo-fault": "xds_server.demo.command",
+}
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -44,16 +50,16 @@ class HostPortType(click.ParamType[HostPort]):
 
 
 class Commands(click.Group):
-    """A group whose demo commands are imported only when asked for: they need what only the demo needs."""
+    """A group whose larger commands are imported only when asked for; the demo's need what only the demo needs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the commands in the order a newcomer meets them."""
-        return ["serve", "validate", "schema", "bootstrap", "demo", "demo-fault"]
+        return ["serve", "validate", "schema", "bootstrap", "plan", "replay", "demo", "demo-fault"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by name."""
-        if cmd_name in {"demo", "demo-fault"}:
-            command = getattr(importlib.import_module("xds_server.demo.command"), cmd_name.replace("-", "_"))
+        if cmd_name in ELSEWHERE:
+            command = getattr(importlib.import_module(ELSEWHERE[cmd_name]), cmd_name.replace("-", "_"))
             assert isinstance(command, click.Command)
             return command
         return super().get_command(ctx, cmd_name)

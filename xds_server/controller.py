@@ -23,6 +23,7 @@ from xds_server.decision.addresses import AddressBook
 from xds_server.decision.decide import Prior
 from xds_server.decision.health import HealthBook
 from xds_server.decision.verdicts import Belief, Place
+from xds_server.decision.what_if import Case
 from xds_server.model import (
     AccessSummary,
     AgentReport,
@@ -125,7 +126,7 @@ class Controller:
         self._told = _Told()
         for track in (self._track, self._candidate):
             if track is not None and track.decision is not None:
-                track.build(self._unhealthy, self._quarantine)
+                track.build(self._unhealthy, self._quarantine, self._kinds)
 
     @property
     def policy(self) -> Policy | None:
@@ -146,6 +147,10 @@ class Controller:
     def quarantined(self) -> tuple[Held, ...]:
         """Return what is kept back from clients because one of them rejected it."""
         return self._quarantine.entries()
+
+    def cases(self) -> tuple[Case, ...]:
+        """Return what the decisions in force rest on, as values: for questions about what would be if."""
+        return self._track.cases(self._health) if self._track is not None else ()
 
     def memory(self) -> Memory:
         """Return what a later process needs to go on without moving a weight."""

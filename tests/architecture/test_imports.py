@@ -37,6 +37,7 @@ BELOW_THE_LINE = {
     "break_glass": {"model", "policy", "controller", "snapshot", "store"},
     "app": {"*"},
     "cli": {"*"},
+    "commands": {"model", "policy", "decision", "controller", "record", "operator", "store"},
     "__init__": set(),
     "__main__": {"cli"},
 }

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from tests.support import decisions
+from xds_server.decision.what_if import Loss
 from xds_server.model import Decision, Health, NMinusOne, Verdict, ViewKey
 from xds_server.operator.admin import AdminServer
 from xds_server.operator.events import EventLog
@@ -61,6 +62,7 @@ class Process:
 
     reason: str | None = None
     decided: Decision | None = None
+    lost: tuple[Loss, ...] = ()
     status: PolicyStatus = PolicyStatus("policy.yaml", "abc123")  # noqa: RUF009  (frozen)
     connected: tuple[ClientStatus, ...] = ()
     log: EventLog = field(default_factory=EventLog)
@@ -73,6 +75,9 @@ class Process:
 
     def decision(self) -> Decision | None:
         return self.decided
+
+    async def losses(self, demand: float) -> tuple[Loss, ...]:
+        return tuple(replace(loss, headroom=demand) for loss in self.lost)
 
     def policy(self) -> PolicyStatus:
         return self.status

@@ -25,9 +25,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from xds_server.decision.what_if import MOST_DEMAND, Loss
 from xds_server.model import Address, Decision
 from xds_server.operator.events import KEPT, EventLog
 from xds_server.operator.signal_log import SignalLog
+from xds_server.operator.plans import plans_json
 from xds_server.operator.views import PolicyStatus, decision_json, events_json, fleet_json, policy_json
 from xds_server.transport.clients import ClientStatus
 
@@ -63,6 +65,9 @@ class Source(Protocol):
     def decision(self) -> Decision | None:
         """Return the decision in force."""
 
+    async def losses(self, demand: float) -> tuple[Loss, ...]:
+        """Return what the loss of each region would do at `demand` times the present demand."""
+
     def policy(self) -> PolicyStatus:
         """Return the state of the policy and of its file."""
 
@@ -95,6 +100,7 @@ class AdminApp:
             "/api/v1/decision": ("weights, verdicts, plans and protection, each with its reason", self._decision),
             "/api/v1/events": ("what happened; ?after=SEQ&limit=N pages forward", self._events),
             "/api/v1/fleet": ("connected Envoys and what each has acknowledged", self._fleet),
+            "/api/v1/plan": ("what if a region were gone; ?without=REGION&service=S&demand=1.5", self._plan),
             "/api/v1/policy": ("the policy in force, and the errors of a refused edit", self._policy),
             "/api/v1/signals": ("what each source of signals last said, and how old it is", self._signals),
         }
@@ -141,6 +147,13 @@ class AdminApp:
     async def _fleet(self, _: Request) -> Response:
         return _json(fleet_json(self._source.clients(), self._source.now()))
 
+    async def _plan(self, request: Request) -> Response:
+        demand = _factor(request, "demand")
+        without, service = request.query_params.get("without"), request.query_params.get("service")
+        found = await self._source.losses(demand)
+        kept = [x for x in found if without in {None, x.without} and service in {None, x.service}]
+        return _json(plans_json(kept, demand, self._source.policy().digest or ""))
+
     async def _policy(self, _: Request) -> Response:
         return _json(policy_json(self._source.policy()))
 
@@ -174,6 +187,17 @@ async def _body(request: Request) -> bytes:
         if len(body) > MOST_BODY:
             raise HTTPException(413, f"at most {MOST_BODY // 1024} KiB are taken at once")
     return bytes(body)
+
+
+def _factor(request: Request, name: str) -> float:
+    text = request.query_params.get(name, "1")
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor <= MOST_DEMAND:
+        raise HTTPException(400, f"{name} must be a number above 0, at most {MOST_DEMAND:g}, not {text[:40]!r}")
+    return factor
 
 
 def _json(value: object) -> Response:

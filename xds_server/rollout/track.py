@@ -14,6 +14,7 @@ from xds_server.decision.addresses import AddressBook
 from xds_server.decision.decide import Frame, Prior, cut_links, decide_service, frame
 from xds_server.decision.health import HealthBook
 from xds_server.decision.verdicts import Place
+from xds_server.decision.what_if import Case
 from xds_server.model import Address, Decision, Endpoint, ServiceDecision, Target, Verdict, ViewKey
 from xds_server.policy.types import HealthCheck, Policy
 from xds_server.rollout.quarantine import Quarantine
@@ -119,6 +120,14 @@ class Track:
             regions = tuple(sorted(self.policy.regions))
             self.decision = Decision(regions, tuple(self._decisions[name] for name in sorted(self._decisions)))
         return moved
+
+    def cases(self, health: HealthBook) -> tuple[Case, ...]:
+        """Return what every decision rests on, for questions about what would be if (decision/what_if.py)."""
+        return tuple(
+            Case(base, found.verdicts, self._prior(base, found.verdicts), health.measured(name), found)
+            for name, base in sorted(self.frames.items())
+            if (found := self._decisions.get(name)) is not None
+        )
 
     def build(
         self, unhealthy: frozenset[Target], quarantine: Quarantine, kinds: Iterable[str] = (ENVOY,)

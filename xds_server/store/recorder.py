@@ -54,7 +54,10 @@ class Recorder:
         controller: Controller,
         clocks: tuple[Callable[[], float], Callable[[], float]],
         report: Callable[[str], None],
+        *,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
+        self._most_waiting = most_waiting
         self._controller = controller
         self._clock, self._wall = clocks
         self._report = report
@@ -69,7 +72,7 @@ class Recorder:
 
     def begin_if_due(self) -> None:
         """Begin a segment if one is due. Call before the first step; after that `took` does."""
-        if not self._begin_due or self._values > MOST_WAITING // 2:
+        if not self._begin_due or self._values > self._most_waiting // 2:
             return
         self._begin_due = False
         self._segment += 1
@@ -80,7 +83,7 @@ class Recorder:
     def took(self, inputs: Inputs, now: float, outcome: Outcome) -> None:
         """Record a step that the controller has just taken. Never blocks."""
         size = 1 + sum(len(value) for value in _sequences(inputs))
-        if (self._begin_due and self._lost) or self._values + size > MOST_WAITING:
+        if (self._begin_due and self._lost) or self._values + size > self._most_waiting:
             self._lost += 1
             self._begin_due = True
         else:

@@ -1,0 +1,130 @@
+"""`xds-server plan`: what the loss of a region would do, from a policy file or from a running process."""
+
+from __future__ import annotations
+
+import json
+import sys
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode, urlsplit
+from urllib.request import urlopen
+
+import click
+
+from xds_server.controller import Controller, Inputs
+from xds_server.decision.what_if import MOST_DEMAND, losses
+from xds_server.operator.plans import all_table, one_table, plans_json
+from xds_server.policy.errors import PolicyError
+from xds_server.policy.parse import parse
+from xds_server.policy.types import Policy
+
+TIMEOUT_S = 30.0
+AFTER_GRACE_S = 3600.0
+
+Json = dict[str, Any]
+
+
+class FactorType(click.ParamType[float]):
+    """A factor of the demand: `1.5`, `×1.5`, `x1.5` or `150%`."""
+
+    name = "FACTOR"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the factor; a click error that shows the form if the text is not one."""
+        text = str(value).strip().removeprefix("×").removeprefix("x")
+        number, scale = (text.removesuffix("%"), 100) if text.endswith("%") else (text, 1)
+        try:
+            factor = float(number) / scale
+        except ValueError:
+            self.fail(f"{value!r} is not a factor; write for example 1.5 or 150%", param, ctx)
+        if not 0 < factor <= MOST_DEMAND:
+            self.fail(f"{value!r} is not above 0 and at most {MOST_DEMAND:g}", param, ctx)
+        return factor
+
+
+@click.command()
+@click.argument("policy", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--admin", metavar="URL", help="Ask a running process, http://HOST:PORT, instead of reading a POLICY.")
+@click.option("--without", metavar="REGION", help="The region that is gone.")
+@click.option("--all", "every", is_flag=True, help="Every region in turn; exit 1 if the loss of one does not fit.")
+@click.option("--demand", type=FactorType(), default="1", help="Times the demand there is: 1.5 or 150%.")
+@click.option("--service", help="Only this service.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plan(
+    *,
+    policy: Path | None,
+    admin: str | None,
+    without: str | None,
+    every: bool,
+    demand: float,
+    service: str | None,
+    as_json: bool,
+) -> None:
+    """Show what happens without a region: who takes its traffic, what does not fit, how much latency it adds.
+
+    From POLICY, with every region taken for healthy, or with --admin from a running process, with what it believes and
+    measures now. Two plans are shown: the reflex, which Envoys carry and execute by themselves, and the N-1 plan, which
+    follows when the loss is confirmed.
+
+    With --all it is a proof for a CI job: one row for every region and service; exits 1 if the loss of any does not
+    fit.
+    """
+    if (policy is None) == (admin is None):
+        raise click.UsageError("give a POLICY file, or --admin with the URL of a running process")
+    if every == (without is not None):
+        raise click.UsageError("give --without REGION, or --all")
+    answer = _from_file(policy, demand) if policy is not None else _from_process(str(admin), demand)
+    found = _chosen(answer, without, service)
+    click.echo(json.dumps(found, indent=2) if as_json else (all_table(found) if every else one_table(found)))
+    if every and not all(loss["fits"] for loss in found["losses"]):
+        sys.exit(1)
+
+
+def _from_file(path: Path, demand: float) -> Json:
+    try:
+        policy = parse(path.read_bytes(), str(path)).policy
+    except PolicyError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{path}: cannot be read: {error.strerror}") from error
+    return _answer(policy, demand)
+
+
+def _answer(policy: Policy, demand: float) -> Json:
+    """Decide as a process would that has no evidence yet and waits no longer: every region counts as healthy."""
+    controller = Controller()
+    controller.step(Inputs(policy=policy), 0.0)
+    controller.step(Inputs(), AFTER_GRACE_S)
+    found = [loss for case in controller.cases() for loss in losses(case, demand)]
+    return plans_json(found, demand, policy.digest)
+
+
+def _from_process(url: str, demand: float) -> Json:
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise click.ClickException(f"{url!r} is not a URL; write for example http://127.0.0.1:19000")
+    asked = f"{parts.scheme}://{parts.netloc}/api/v1/plan?{urlencode({'demand': demand})}"
+    try:
+        with urlopen(asked, timeout=TIMEOUT_S) as response:  # noqa: S310  (the scheme is checked above)
+            answer: Json = json.load(response)
+    except HTTPError as error:
+        raise click.ClickException(
+            f"{asked}: {error.code} {error.read(500).decode(errors='replace').strip()}"
+        ) from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise click.ClickException(f"{asked}: {error}") from error
+    return answer
+
+
+def _chosen(answer: Json, without: str | None, service: str | None) -> Json:
+    """Keep what was asked for. A name that is nowhere is an error that lists the names there are."""
+    kept = answer["losses"]
+    for key, wanted in (("service", service), ("without", without)):
+        names = sorted({loss[key] for loss in kept})
+        if wanted is not None and wanted not in names:
+            what = "service" if key == "service" else "region with a deployment"
+            raise click.ClickException(f"there is no {what} {wanted!r}; there is: {', '.join(names) or 'none'}")
+        kept = [loss for loss in kept if wanted in {None, loss[key]}]
+    return answer | {"losses": sorted(kept, key=lambda loss: (loss["without"], loss["service"]))}
