@@ -16,6 +16,8 @@ from tests.support import decisions as made
 from xds_server.model import Endpoint, Target
 from xds_server.policy.types import Protocol
 from xds_server.snapshot.bootstrap import BootstrapOptions, bootstrap, static_bootstrap
+from xds_server.snapshot.build import build
+from xds_server.snapshot.kinds import GRPC
 from xds_server.snapshot.resource import Snapshot, TypeUrl
 from xds_server.snapshot.wire import encode
 
@@ -78,6 +80,8 @@ def snapshots() -> Iterator[Snapshot]:
     policy, decision = small()
     bad = {Target("checkout", "us-east-1", a) for several in made.addresses(policy).values() for a in several}
     yield snapshot(policy, decision, unhealthy=frozenset(bad))
+    for kind in (GRPC, "envoy-before-1.31"):
+        yield build(policy, decision, made.VIEW._replace(kind=kind), made.addresses(policy))
     yield snapshot(policy, made.decision(made.service_decision(policy.services["checkout"], {})))
 
 
