@@ -49,6 +49,11 @@ class SignalServices:
         self._places.locate(targets)
         self._health.set_targets(targets)
 
+    @property
+    def watching(self) -> Mapping[str, tuple[Target, ...]]:
+        """Return what each chosen Envoy looks at, by its name."""
+        return self._health.watching
+
     def status(self) -> tuple[SourceStatus, ...]:
         """Return what each source did so far."""
         return tuple(part.counts.status() for part in (self._loads, self._health, self._accesses, self.agents))
