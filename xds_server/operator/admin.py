@@ -28,8 +28,8 @@ from starlette.routing import Route
 from xds_server.decision.what_if import MOST_DEMAND, Loss
 from xds_server.model import Address, Decision
 from xds_server.operator.events import KEPT, EventLog
-from xds_server.operator.signal_log import SignalLog
 from xds_server.operator.plans import plans_json
+from xds_server.operator.signal_log import SignalLog
 from xds_server.operator.views import PolicyStatus, decision_json, events_json, fleet_json, policy_json
 from xds_server.transport.clients import ClientStatus
 
