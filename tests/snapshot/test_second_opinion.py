@@ -85,7 +85,9 @@ def snapshots() -> Iterator[Snapshot]:
     yield snapshot(policy, made.decision(made.service_decision(policy.services["checkout"], {})))
 
 
-@pytest.mark.parametrize("made_of", list(snapshots()), ids=["http", "grpc", "names", "unhealthy", "nothing serves"])
+@pytest.mark.parametrize(
+    "made_of", list(snapshots()), ids=["http", "grpc", "names", "unhealthy", "no proxy", "older", "nothing serves"]
+)
 def test_every_resource_decodes_to_the_same_values(made_of: Snapshot) -> None:
     assert set(made_of.resources) == set(OTHERS)
     for type_url, by_name in made_of.resources.items():
