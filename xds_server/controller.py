@@ -268,7 +268,7 @@ class Controller:
         before = len(self._quarantine.entries()), self._kinds
         for said in news:
             if isinstance(said, Joined):
-                self._clients[said.stream] = (canary.Client(said.stream, said.node_id), said.view)
+                self._clients[said.stream] = (canary.Client(said.stream, said.node_id, said.view.kind), said.view)
                 self._kinds |= {said.view.kind}
             elif isinstance(said, Left):
                 self._clients.pop(said.stream, None)

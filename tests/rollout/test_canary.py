@@ -126,3 +126,18 @@ def test_every_trial_ends_or_waits_for_somebody(count: int, share: float, news: 
         assert state.waiting
         assert set(state.members) <= set(clients)
         assert isinstance(overdue(state, state.deadline), Ended)
+
+
+def test_every_kind_of_client_is_asked_and_replaced_by_its_like() -> None:
+    clients = {**fleet(40), 41: Client(41, "caller-1", "grpc"), 42: Client(42, "caller-2", "grpc")}
+    begun = trial(clients, 0.05)
+    assert sorted(client.kind for client in begun.members.values()) == ["", "", "grpc"]
+    (gone,) = (stream for stream, client in begun.members.items() if client.kind == "grpc")
+    after = left(begun, gone, {stream: client for stream, client in clients.items() if stream != gone})
+    assert isinstance(after, Trial)
+    assert sorted(client.kind for client in after.members.values()) == ["", "", "grpc"]
+    assert gone not in after.members
+    (second,) = (stream for stream, client in after.members.items() if client.kind == "grpc")
+    after = left(after, second, fleet(40))
+    assert isinstance(after, Trial)
+    assert {client.kind for client in after.members.values()} == {""}, "nobody of its kind is left to ask"

@@ -1,14 +1,15 @@
 """One trial of a new policy: a cohort gets it first, the rest when the cohort has acknowledged it.
 
 What an operator wrote can be wrong in ways that only an Envoy can tell (a taken port, an extension it does not have).
-So a policy-born change goes to a cohort: a share of the connected clients, at least one, chosen by a hash of policy and
-client, so that it is not always the same ones. Everybody else goes on under the policy in force, whose weights and
+So a policy-born change goes to a cohort: a share of the connected clients, at least one of each kind (what one kind
+takes says nothing of another), chosen by a hash of policy and client, so that it is not always the same ones. Everybody
+else goes on under the policy in force, whose weights and
 endpoints keep following health meanwhile. How a trial ends:
 
     nobody is connected                              promoted at once: there is nobody to ask
     all of the cohort acknowledge                    promoted
     one rejects something that is new in it          rolled back, with Envoy's words
-    a member leaves                                  another takes its place, once for each place
+    a member leaves                                  another takes its place, of its kind if there is one; once a place
     a member leaves again, or nobody is left         rolled back: what makes Envoys leave is not good for the rest
     the time is up, some have acknowledged           promoted, with a warning that names the silent ones
     the time is up, none has                         rolled back
@@ -26,10 +27,11 @@ from typing import NamedTuple
 
 
 class Client(NamedTuple):
-    """A connected client: the number of its stream (it has another after a reconnect) and its own name."""
+    """A connected client: the number of its stream (it has another after a reconnect), its own name, and its kind."""
 
     stream: int
     node_id: str
+    kind: str = ""
 
 
 class Ended(NamedTuple):
@@ -58,13 +60,14 @@ class Trial:
 
 
 def begin(digest: str, clients: Mapping[int, Client], share: float, timeout_s: float, now: float) -> Trial | Ended:
-    """Choose a cohort: `share` (0..1) of the clients, at least one. With no clients the trial ends where it begins."""
+    """Choose a cohort: `share` (0..1) of each kind, at least one. With no clients the trial ends where it begins."""
     if not clients:
         return Ended(promoted=True, reason="no Envoy is connected")
-    places = max(1, math.ceil(share * len(clients)))
-    chosen = _ranked(digest, clients)[:places]
-    members = {client.stream: client for client in chosen}
-    return Trial(digest, members, frozenset(), 0, places, now + timeout_s)
+    members: dict[int, Client] = {}
+    for kind in sorted({client.kind for client in clients.values()}):
+        ranked = _ranked(digest, {number: client for number, client in clients.items() if client.kind == kind})
+        members |= {client.stream: client for client in ranked[: max(1, math.ceil(share * len(ranked)))]}
+    return Trial(digest, members, frozenset(), 0, len(members), now + timeout_s)
 
 
 def settled(trial: Trial, stream: int) -> Trial | Ended:
@@ -94,7 +97,8 @@ def left(trial: Trial, stream: int, clients: Mapping[int, Client]) -> Trial | En
         return _shrunk(trial, members)
     if trial.replaced >= trial.places or not spare:
         return Ended(promoted=False, reason=f"{client.node_id} disconnected before it acknowledged")
-    substitute = _ranked(trial.digest, spare)[0]
+    alike = {number: other for number, other in spare.items() if other.kind == client.kind}
+    substitute = _ranked(trial.digest, alike or spare)[0]
     return replace(trial, members={**members, substitute.stream: substitute}, replaced=trial.replaced + 1)
 
 
