@@ -138,6 +138,7 @@ SETTINGS = section(
     reserve=PERCENT,
     ramp_up=DURATION,
     min_change=PERCENT,
+    latency_tolerance=DURATION,
     hosts=st.lists(some("a.demo", "B.demo", "b.demo", "*", True), max_size=2),
     demand=section(**{"us-east-1": some(0, 5, "5k", 1.5, -1, "1 req/s")}),
 )

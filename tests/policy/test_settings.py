@@ -38,6 +38,7 @@ DIFFERENT = Settings(
     reserve=0.7,
     ramp_up_ms=7,
     min_change=0.7,
+    latency_tolerance_ms=70,
 )
 
 

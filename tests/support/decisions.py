@@ -63,6 +63,7 @@ def service(
         reserve=0.2,
         ramp_up_ms=60_000,
         min_change=0.02,
+        latency_tolerance_ms=5,
         demand_rps={},
         deployments={region: Deployment(region, tuple(of_region), capacity_rps) for region, of_region in found.items()},
     )

@@ -186,8 +186,9 @@ def _place(
 ) -> tuple[tuple[int, ...], Flows]:
     """Return the capacities planned with, and the optimal flows within them (scaled evenly if they do not fit)."""
     free = 1.0 - base.service.reserve
+    window = 1000 * base.service.latency_tolerance_ms
     planned = tuple(_scaled(c, free if v and v.serves else 0.0) for c, v in zip(full, verdicts, strict=True))
-    result = allocate(base.demand, planned, base.cost_us, previous=in_force)
+    result = allocate(base.demand, planned, base.cost_us, previous=in_force, window=window)
     ramps = [v.ramp if v and v.serves else 1.0 for v in verdicts]
     if min(ramps) == 1.0:
         return planned, result.flows
@@ -195,10 +196,10 @@ def _place(
         c if ramp == 1.0 else max(1, _scaled(load, ramp))
         for c, load, ramp in zip(planned, result.loads, ramps, strict=True)
     ]
-    limited = allocate(base.demand, limits, base.cost_us, previous=in_force)
+    limited = allocate(base.demand, limits, base.cost_us, previous=in_force, window=window)
     if limited.ratio > FITS and result.ratio == FITS:
         limits = _yielding(limits, planned, sum(base.demand))
-        limited = allocate(base.demand, limits, base.cost_us, previous=in_force)
+        limited = allocate(base.demand, limits, base.cost_us, previous=in_force, window=window)
         if limited.ratio > FITS:
             return planned, result.flows
     return tuple(limits), limited.flows
@@ -276,7 +277,8 @@ def _reflex(
 def _n_minus_1(base: Frame, gone: int, flows: Flows, planned: tuple[int, ...], facts: Facts) -> NMinusOne:
     if not planned[gone]:  # it serves nothing already: the plan is what is in force
         return NMinusOne(base.regions[gone], facts.load_rps, facts.overload, 0.0)
-    best = n_minus_1(base.demand, planned, base.cost_us, flows, gone)
+    window = 1000 * base.service.latency_tolerance_ms
+    best = n_minus_1(base.demand, planned, base.cost_us, flows, gone, window=window)
     return NMinusOne(
         without=base.regions[gone],
         load_rps=_rps(best.loads),

@@ -135,6 +135,13 @@ SETTINGS = (
         "A smaller change of a weight is not sent, unless a region is leaving.",
         default="1%",
     ),
+    Key(
+        "latency_tolerance",
+        duration("0ms", "1s"),
+        "Traffic that is placed already does not move for a gain in round trip that is smaller than this.",
+        default="5ms",
+        attribute="latency_tolerance_ms",
+    ),
 )
 """What `defaults` and every service can set."""
 

@@ -103,6 +103,7 @@ def _service(name: str, given: Tree, settings: Settings) -> Service:
         reserve=settings.reserve,
         ramp_up_ms=settings.ramp_up_ms,
         min_change=settings.min_change,
+        latency_tolerance_ms=settings.latency_tolerance_ms,
         demand_rps=_sorted(given.get("demand", {})),
         deployments=_sorted({region: _deployment(region, d) for region, d in given["deployments"].items()}),
     )

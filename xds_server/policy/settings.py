@@ -21,6 +21,7 @@ class Settings:
     reserve: float = 0.20
     ramp_up_ms: int = 60_000
     min_change: float = 0.01
+    latency_tolerance_ms: int = 5
 
     def overlay(self, given: Tree) -> Settings:
         """Return these settings with what a section of a policy gives in place of them."""

@@ -92,6 +92,7 @@ class Service:
     reserve: float
     ramp_up_ms: int
     min_change: float
+    latency_tolerance_ms: int
     demand_rps: Mapping[str, float]
     deployments: Mapping[str, Deployment]
 
