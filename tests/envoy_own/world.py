@@ -38,7 +38,7 @@ class Echo(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
 
@@ -60,8 +60,8 @@ class ControlPlane:
 
     def __init__(self, directory: Path, policy: Path, resources: Path) -> None:
         self._log = directory / "serve.log"
-        command = [*PROGRAM, "serve", str(policy), "--resources", str(resources), "--state-dir", str(directory / "state")]
-        command += ["--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        command = [*PROGRAM, "serve", str(policy), "--resources", str(resources)]
+        command += ["--state-dir", str(directory / "state"), "--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
         assert self._process.stdout is not None

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import EncodeError, Message
 from udpa.annotations import sensitive_pb2
 
@@ -246,7 +246,11 @@ class Reader:
         except scalars.ValueProblemError as problem:
             self._unexpected(place._replace(node=problem.node or place.node), str(problem))
             return None
-        ParseDict(parsed, message)
+        try:
+            ParseDict(parsed, message)
+        except ParseError:  # what is left to go wrong after our own checks: its limit of depth
+            self._wrong(place, TOO_DEEP)
+            return None
         return message
 
     def _packed(self, place: Place) -> Message | None:

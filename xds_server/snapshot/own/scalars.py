@@ -156,7 +156,7 @@ def _enum(field: FieldDescriptor, node: ScalarNode) -> int:
     assert kind is not None
     if node.text in kind.values_by_name:
         return int(kind.values_by_name[node.text].number)
-    if _INTEGER.fullmatch(node.text) and int(node.text) in kind.values_by_number:
+    if _INTEGER.fullmatch(node.text) and int(node.text) in {value.number for value in kind.values}:
         return int(node.text)
     names = [name for name in kind.values_by_name if "DEPRECATED" not in name.upper()]
     more = f" and {len(names) - MOST_NAMES_TOLD} more" if len(names) > MOST_NAMES_TOLD else ""
