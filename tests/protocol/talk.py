@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from envoy.service.discovery.v3 import discovery_pb2
 
+from xds_server.protocol.conversation import Limits
 from xds_server.protocol.events import Event, Identified
 from xds_server.protocol.sharing import Sharing
-from xds_server.protocol.sotw import Limits, SotwStream
+from xds_server.protocol.sotw import SotwStream
 from xds_server.protocol.wire import Request
 from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.protocol.talk import TYPES, Peer, envoy_on, node, world
+from xds_server.protocol.conversation import Limits
 from xds_server.protocol.events import Acked, Code, Identified, Nacked, ProtocolError, StaleNonce, Subscribed, Version
 from xds_server.protocol.sharing import Sharing
-from xds_server.protocol.sotw import Limits, SotwStream
+from xds_server.protocol.sotw import SotwStream
 from xds_server.protocol.wire import Request
 
 TWO = world("C a=1", "C b=1", "E a=1", "E b=1")

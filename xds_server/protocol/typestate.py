@@ -1,6 +1,7 @@
 """Where one stream is with one type: the part of a conversation's state that both variants of the protocol have.
 
-Plain moves from state to state; which move a request or a snapshot calls for is decided in `sotw.py`.
+Plain moves from state to state; which move a request or a snapshot calls for is decided in `sotw.py` and `delta.py`.
+What is said here of names and claims is SotW; `delta_type.py` has delta's own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from xds_server.protocol.wire import Request
 from xds_server.snapshot.resource import Snapshot
 
 NOBODY: frozenset[str] = frozenset()
+
+Claim = str | frozenset[tuple[str, str]]
+"""What a client says it has in the first request of a new stream: one version, or in delta one for each name."""
+
 _NONE_REFUSED: frozenset[Version] = frozenset()
 
 
@@ -52,7 +57,7 @@ class TypeState:
         "refusals", "returning", "sent", "spoken", "subscription", "synced", "type_url", "unsure", "waiting",
     )  # fmt: skip
 
-    def __init__(self, type_url: str, claim: str) -> None:
+    def __init__(self, type_url: str, claim: Claim) -> None:
         self.type_url = type_url
         self.full_state = rule(type_url).full_state
         self.claim = claim
@@ -103,13 +108,19 @@ class TypeState:
         self.returning = False
         version = flight.plan.after.version
         if error is None:
-            self.held = sharing.without(self.type_url, flight.plan.after, self.lost)
+            held = sharing.within(self.type_url, flight.plan.after, self.subscription)
+            self.held = sharing.without(self.type_url, held, self.lost)
             self.unsure = False
             self.acked = version
             self.refusals = self.refusals.acked(flight.plan.changed)
             self.doubtful = bool(self.refusals.suspects)
             return Acked(self.type_url, version, flight.nonce)
         self.nack = Nacked(self.type_url, version, flight.nonce, error, flight.plan.changed)
+        self.rejected(flight, error, sharing)
+        return self.nack
+
+    def rejected(self, flight: Flight, error: str, sharing: Sharing) -> None:
+        """Take in what a rejection says of the client's state."""
         if self.unsure:
             self.refusals = self.refusals.blaming(blamed(error, flight.plan.changed))
             bad = {name for name, _ in self.refusals.bad}
@@ -119,7 +130,6 @@ class TypeState:
             self.doubtful = self.doubtful or not self._nothing_applied(flight)
             if not self.doubtful:
                 self.last = self.held
-        return self.nack
 
     def believe(self, held: Holding | None, sharing: Sharing, *, doubted: bool) -> None:
         """Settle the claim of the first request: the client has this, or more or less this, or nothing that we know."""

@@ -1,0 +1,221 @@
+"""What both variants of the protocol do alike: one stream's types, their order, and what each depends on.
+
+The variants differ in how a request is read (`sotw.py`, `delta.py`), in what an answer says (`plan.py`,
+`delta_plan.py`) and in what a client can claim to have when it comes back. Everything else is here:
+
+- One response per type in flight, and only the latest snapshot behind it: a slow client skips versions, and costs a
+  bounded amount of memory. Sending newer versions at once and sorting out nonces later was rejected: it saves one round
+  trip, and the server no longer knows what the client has.
+- A nonce belongs to the stream and to one response ("Basic Protocol Overview"), so it is a counter, never made from the
+  version: a version may be sent twice.
+- Types are asked in the order of "Eventual consistency considerations" (`rules.py`).
+
+A stream of a single type (CDS, EDS, … each on its own) is a conversation with one type: there is nothing to wait for,
+and so no order across streams.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from xds_server.protocol.events import Code, Event, Identified, ProtocolError, Sent, StaleNonce
+from xds_server.protocol.holding import Holding, Offering
+from xds_server.protocol.plan import Around, Plan
+from xds_server.protocol.rules import rule
+from xds_server.protocol.sharing import Sharing
+from xds_server.protocol.typestate import NOBODY, Flight, TypeState, TypeStatus
+from xds_server.protocol.wire import with_nonce
+from xds_server.snapshot.resource import Snapshot, TypeUrl
+
+R = TypeVar("R", bound="Request")
+S = TypeVar("S", bound=TypeState)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one stream may ask for.
+
+    Envoy uses fewer than 10 types, and asks for one assignment per cluster: 8,000 for 1,000 services in 8 regions.
+    A request with an old nonce is normal when two messages cross; `stale` of them in a row are not.
+    """
+
+    types: int = 32
+    names: int = 50_000
+    stale: int = 1_000
+
+
+class Response(NamedTuple):
+    """A response for one stream; the body is shared with other streams."""
+
+    sent: Sent
+    body: bytes
+
+    def encode(self) -> bytes:
+        """Return the bytes for the wire."""
+        return with_nonce(self.body, self.sent.nonce)
+
+
+class Request(Protocol):
+    """What every request has."""
+
+    @property
+    def type_url(self) -> str:
+        """Return the type asked for."""
+
+    @property
+    def node(self) -> Identified | None:
+        """Return who asks, if it says so."""
+
+
+class Conversation(ABC, Generic[R, S]):
+    """One stream. Not for several threads; it never waits."""
+
+    variant: str
+
+    def __init__(self, sharing: Sharing, limits: Limits | None = None) -> None:
+        self._sharing = sharing
+        self._limits = limits or Limits()
+        self._types: dict[str, S] = {}
+        self._order: tuple[S, ...] = ()
+        self._clusters: S | None = None
+        self._endpoints: S | None = None
+        self._node: Identified | None = None
+        self._responses = 0
+        self._stale = 0
+        self._offered: Offering | None = None
+
+    @property
+    def identified(self) -> bool:
+        """Return whether the first request has come."""
+        return self._node is not None
+
+    @abstractmethod
+    def receive(self, request: R) -> tuple[Event, ...]:
+        """Take in a request; `offer` then says what to answer. Raises ProtocolError."""
+
+    def offer(self, snapshot: Snapshot) -> tuple[Response, ...]:
+        """Return the responses to send now, in order, so that the client gets to `snapshot`."""
+        offering = self._sharing.offering(snapshot)
+        if offering is self._offered:
+            return ()
+        self._offered = offering
+        idle = (state for state in self._order if state.flight is None)
+        return tuple(response for state in idle if (response := self._respond(offering, state)))
+
+    def status(self) -> tuple[TypeStatus, ...]:
+        """Return where the client is with each type it has asked for."""
+        return tuple(state.status() for state in self._order)
+
+    def end(self) -> None:
+        """Note what the client's claims are worth when it comes back: rejected sets are applied as far as good."""
+        if self._node is not None:
+            self._sharing.doubt(self._node, self._unsettled())
+
+    def _unsettled(self) -> frozenset[str]:
+        return frozenset(state.type_url for state in self._order if not state.settled)
+
+    @abstractmethod
+    def _believe(self, state: S, around: Around) -> None:
+        """Settle what the client claims to have."""
+
+    @abstractmethod
+    def _users(self, state: S) -> tuple[Holding, ...]:
+        """Return what the client has, or may have, that may name resources of this type."""
+
+    @abstractmethod
+    def _body(self, state: S, planned: Plan) -> bytes:
+        """Return the response of a plan, encoded, without a nonce."""
+
+    def _introduced(self, request: Request) -> tuple[Event, ...]:
+        if self._node is not None:
+            return ()
+        if request.node is None:
+            raise ProtocolError(Code.INVALID_ARGUMENT, "the first request on a stream must carry a node")
+        self._node = request.node
+        return (request.node,)
+
+    def _check(self, type_url: str, names: int) -> None:
+        if not type_url:
+            raise ProtocolError(Code.INVALID_ARGUMENT, "a request on an aggregated stream must have a type_url")
+        if names > self._limits.names:
+            problem = f"{names} resource names, more than {self._limits.names}"
+            raise ProtocolError(Code.RESOURCE_EXHAUSTED, problem)
+        if type_url not in self._types and len(self._types) >= self._limits.types:
+            raise ProtocolError(Code.RESOURCE_EXHAUSTED, f"more than {self._limits.types} resource types")
+
+    def _crossed(self, type_url: str, nonce: str) -> StaleNonce:
+        self._stale += 1
+        if self._stale > self._limits.stale:
+            problem = f"more than {self._limits.stale} requests in a row with a stale nonce"
+            raise ProtocolError(Code.RESOURCE_EXHAUSTED, problem)
+        return StaleNonce(type_url, nonce)
+
+    def _answered(self, state: S, flight: Flight, error: str | None) -> Event:
+        self._stale = 0
+        had = state.held
+        event = state.answer(flight, error, self._sharing)
+        if state is self._clusters and self._endpoints is not None and had is not state.held:
+            gone = had.parents.keys() - state.held.parents.keys()
+            if gone:
+                self._endpoints.forget(gone, self._sharing)
+        return event
+
+    def _begin(self, state: S) -> S:
+        self._types[state.type_url] = state
+        if state.type_url == TypeUrl.CLUSTER:
+            self._clusters = state
+        elif state.type_url == TypeUrl.ENDPOINT:
+            self._endpoints = state
+        self._order = tuple(sorted(self._types.values(), key=lambda s: (rule(s.type_url).rank, s.type_url)))
+        return state
+
+    def _respond(self, offering: Offering, state: S) -> Response | None:
+        around = self._around(offering, state)
+        if state.calm == around:
+            return None
+        if state.claim:
+            self._believe(state, around)
+        if state.refusals.suspects:
+            state.refusals = state.refusals.still_in(around.shelf.resources)
+        planned = self._sharing.plan(state.scene(around))
+        state.waiting = planned.waiting
+        if not planned.due:
+            state.settle(around, offering.snapshot, planned)
+            return None
+        self._responses += 1
+        nonce = str(self._responses)
+        if state is self._clusters and self._endpoints is not None:
+            self._endpoints.renew(_changed(state.last.parents, planned.after.parents))
+        state.send(Flight(nonce, around.shelf, planned))
+        body = self._body(state, planned)
+        return Response(Sent(state.type_url, planned.after.version, nonce, len(planned.carried), len(body)), body)
+
+    def _around(self, offering: Offering, state: S) -> Around:
+        shelf = self._sharing.shelf(offering, state.type_url)
+        users = self._users(state)
+        clusters = self._clusters
+        if clusters is None or state is clusters:
+            return Around(shelf, users=users)
+        if state.type_url == TypeUrl.ENDPOINT:
+            newest = self._sharing.shelf(offering, TypeUrl.CLUSTER)
+            stuck = clusters.flight is not None and clusters.flight.shelf is not newest
+            return Around(shelf, clusters.last, clusters_due=newest if stuck else None, users=users)
+        if not clusters.subscription.wildcard:
+            return Around(shelf, users=users)
+        return Around(shelf, clusters.held, None if self._endpoints is None else self._endpoints.held, users=users)
+
+
+def holdings(states: Iterable[TypeState]) -> tuple[Holding, ...]:
+    """Return what a client has of these types, and what it will have when it has taken what is under way."""
+    listed = tuple(states)
+    flying = (state.flight.plan.after for state in listed if state.flight)
+    return (*(state.held for state in listed), *flying)
+
+
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> frozenset[str]:
+    if before is after:
+        return NOBODY
+    return frozenset(name for name, version in after.items() if before.get(name) != version)
