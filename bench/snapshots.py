@@ -13,19 +13,17 @@ from xds_server.policy.types import Policy
 from xds_server.snapshot.build import Builder
 from xds_server.snapshot.resource import Snapshot, TypeUrl
 
-_RUNS = 5
-
 
 def snapshots(run: Run) -> list[Figure]:
     """Measure the sizes that matter."""
     services = run.pick(100, 10)
-    figures = _sized(run, policy(services, FOUR), f"4×4×{services}")
+    figures = _sized(run, policy(services, FOUR), f"4×4×{services}", run.pick(5, 2))
     if not run.quick:
-        figures += _sized(run, policy(1_000, EIGHT), "8×8×1,000")
+        figures += _sized(run, policy(1_000, EIGHT), "8×8×1,000", 2)
     return figures
 
 
-def _sized(run: Run, of: Policy, size: str) -> list[Figure]:
+def _sized(run: Run, of: Policy, size: str, runs: int) -> list[Figure]:
     run.say(f"snapshots, {size}")
     incident = Incident()
     incident.begin(of)
@@ -36,7 +34,7 @@ def _sized(run: Run, of: Policy, size: str) -> list[Figure]:
     after = _decision(incident)
     cold: list[float] = []
     warm: list[float] = []
-    for _ in range(run.pick(_RUNS, 2)):
+    for _ in range(runs):
         round_ = _Round(of)
         cold += cpu_ms(lambda here=round_: here.build(before), 1)  # type: ignore[misc]
         warm += cpu_ms(lambda here=round_: here.build(after), 1)  # type: ignore[misc]
