@@ -8,6 +8,7 @@ import pytest
 
 from tests.envoy.stage import LIMIT_S, Stage, on_stage
 from tests.envoy.test_faults import OVERFLOWS, assert_lost
+from xds_server.demo.backend import BROKEN_PATH
 from xds_server.demo.http1 import fetch
 from xds_server.demo.topology import HOST, REGIONS
 
@@ -16,10 +17,12 @@ pytestmark = pytest.mark.envoy
 BREAKERS = tuple(f"circuit_breakers.default.{name}_open" for name in ("cx", "rq", "rq_pending"))
 
 
-async def status_of(stage: Stage, view: str, method: str, *headers: tuple[str, str], host: str = HOST) -> int:
+async def status_of(
+    stage: Stage, view: str, method: str, *headers: tuple[str, str], host: str = HOST, path: str = "/cart"
+) -> int:
     """Return the status of one request through a view's sidecar."""
     port, all_headers = stage.site.topology.sidecar_ports[view], [("host", host), ("x-view", view), *headers]
-    return (await fetch(port, "/cart", method=method, headers=all_headers, timeout_s=LIMIT_S)).status
+    return (await fetch(port, path, method=method, headers=all_headers, timeout_s=LIMIT_S)).status
 
 
 @on_stage
@@ -28,18 +31,15 @@ async def test_requests_that_fail_in_every_region_eject_nothing_and_a_kill_just_
 ) -> None:
     before = await stage.weights()
     ejections = await stage.all_stats("outlier_detection.ejections_enforced_total")
-    for region in REGIONS:
-        await stage.fault(f"errors:1:{region}")
-    asked = [("GET",), ("POST", ("idempotency-key", "one")), ("POST",)]
-    for _ in range(5):
-        every = [status_of(stage, view, *how) for view in REGIONS for how in asked for _ in range(5)]  # type: ignore[arg-type]
-        assert set(await asyncio.gather(*every)) == {503}
-    for region in REGIONS:
-        await stage.fault(f"restore:{region}")
-    assert await stage.set_stats("outlier_detection.ejections_active") == {}
-    assert await stage.all_stats("outlier_detection.ejections_enforced_total") == ejections
+    key = ("idempotency-key", "one")
     async with stage.load() as load:
-        await stage.sent(load, 50)
+        await stage.sent(load, 300)
+        broken = [status_of(stage, view, "GET", path=BROKEN_PATH) for view in REGIONS for _ in range(10)]
+        broken += [status_of(stage, view, "POST", key, path=BROKEN_PATH) for view in REGIONS]
+        broken += [status_of(stage, view, "POST", path=BROKEN_PATH) for view in REGIONS]
+        assert set(await asyncio.gather(*broken)) == {503}
+        assert await stage.set_stats("outlier_detection.ejections_active") == {}
+        assert await stage.all_stats("outlier_detection.ejections_enforced_total") == ejections
         await stage.fault("kill:us-east-1")
         await stage.sent(load, 1_500)
     assert_lost(load, at_least=1_500, plain_writes=stage.plain_writes(before, "us-east-1", 0.5))

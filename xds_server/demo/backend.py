@@ -9,6 +9,8 @@ its behaviour, `POST /_control?reset` undoes all changes, `GET /_control` shows 
 its capacity it answers 503 at once, with `x-envoy-overloaded` if told to; the capacity is a token bucket that holds one
 second's worth, so that a machine that pauses for a moment does not look like an overload.
 
+`/broken` answers 503 in every region: a bug of the application, which no routing can help.
+
 An id that is not a number is not noted: the ledger is for the demo's own load. It uses argparse and h11 rather than the
 product's libraries because eight of these start at once and each import would be paid eight times.
 """
@@ -29,6 +31,7 @@ from urllib.parse import parse_qsl
 from xds_server.demo.http1 import Answering, Request, Response
 from xds_server.demo.ledger import Notes
 
+BROKEN_PATH = "/broken"
 _BACKLOG = 1024
 
 
@@ -115,7 +118,7 @@ class Backend:
             mark = (("x-envoy-overloaded", "true"),) if self._settings.overloaded_header else ()
             self._later(rtt_ms, respond, Response(503, b"over capacity\n", mark))
             return
-        failed = self._chance.random() < self._settings.error_rate
+        failed = self._chance.random() < self._settings.error_rate or request.target == BROKEN_PATH
         self._served["error" if failed else "ok"] += 1
         answer = Response(503, b"error\n") if failed else Response(200, f"{self._region}\n".encode())
         self._later(rtt_ms + self._service_ms + self._settings.delay_ms, respond, answer)
