@@ -114,12 +114,14 @@ SHAPE = [("points", "tuple[Point, ...]"), ("colour", "Colour | None")]
 )
 def test_another_version_of_a_class_is_refused_by_name(fields: list[tuple[str, str]], message: str) -> None:
     with pytest.raises(UnreadableError, match=message):
-        through(Shape(()), OURS, {**OURS, "Shape": make_dataclass("Shape", fields)})
+        through(Shape(()), OURS, {**OURS, "Shape": make_dataclass("Shape", fields, frozen=True)})
 
 
 def test_a_field_that_came_later_gets_its_default() -> None:
     later = make_dataclass(
-        "Shape", [("points", "tuple[Point, ...]"), ("size", "int", 7), ("colour", "Colour | None", None)]
+        "Shape",
+        [("points", "tuple[Point, ...]"), ("size", "int", 7), ("colour", "Colour | None", None)],
+        frozen=True,
     )
     assert through(Shape(()), OURS, {**OURS, "Shape": later}) == later(points=(), size=7, colour=None)
 

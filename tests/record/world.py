@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from xds_server.controller import Controller, Inputs, Outcome
-from xds_server.model import Observation, Resolution, Target, ViewKey
+from xds_server.model import AccessSummary, AgentReport, LoadReport, Observation, Resolution, Target, ViewKey
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
 from xds_server.record.capture import capture
@@ -79,6 +79,9 @@ class Life:
             observations=tuple(self._probes()),
             resolutions=(Resolution("shop.east", ("10.0.0.2",), self.now),) if dice.random() < 0.2 else (),
             clients=tuple(self._clients()),
+            loads=tuple(self._loads()),
+            accesses=tuple(self._accesses()),
+            agents=tuple(self._agents()),
             retry=dice.random() < 0.02,
         )
 
@@ -87,20 +90,43 @@ class Life:
             how = self.how[target.region]
             if how != "silent":
                 up = how == "up" or (how == "half" and self.random.random() < 0.5)
-                yield Observation("controlplane", target, up, self.now, self.random.random(), "" if up else "refused")
+                detail = "" if up else "refused"
+                yield Observation("controlplane", target, up, self.now, self.random.random(), detail)
+                if self.random.random() < 0.2:
+                    view = self.random.choice(REGIONS)
+                    yield Observation(f"envoy-{view}", target, up, self.now, None, detail, view)
+
+    def _loads(self) -> Iterator[LoadReport]:
+        for view in self.random.sample(REGIONS, 2):
+            region = self.random.choice(REGIONS)
+            good, bad = self.random.choice(((500, 0), (480, 20), (200, 300), (0, 0)))
+            yield LoadReport("lrs", view, "shop", region, good + bad, good, bad, 1, 1.0, self.now)
+
+    def _accesses(self) -> Iterator[AccessSummary]:
+        for view in self.random.sample(REGIONS, 1):
+            region, ms = self.random.choice(REGIONS), self.random.choice((20.0, 25.0, 200.0))
+            yield AccessSummary("als", view, "shop", region, 100, 1, ms, 2 * ms, 1.0, self.now)
+
+    def _agents(self) -> Iterator[AgentReport]:
+        if self.random.random() < 0.1:
+            used, region = self.random.random(), self.random.choice(REGIONS)
+            yield AgentReport("agent", region, "", None, used, None, "busy", 10.0, self.now)
 
     def _clients(self) -> Iterator[ClientNews]:
         dice = self.random.random()
         if dice < 0.1:
             self.streams.append(self.next_stream)
             self.next_stream += 1
-            yield Joined(self.streams[-1], f"envoy-{self.streams[-1]}", ViewKey("default", self.random.choice(REGIONS)))
+            yield Joined(self.streams[-1], f"envoy-{self.streams[-1]}", self._view())
         elif self.streams and dice < 0.14:
             yield Left(self.streams.pop())
         elif self.streams and dice < 0.4:
             yield Settled(self.random.choice(self.streams))
         elif self.streams and dice < 0.45 and self.controller.decision is not None:
             yield Refused(self.random.choice(self.streams), (), "bad \u2028 config")
+
+    def _view(self) -> ViewKey:
+        return ViewKey("default", self.random.choice(REGIONS), self.random.choice(("envoy", "envoy", "grpc")))
 
 
 class Tape:

@@ -67,7 +67,7 @@ def test_what_is_recorded_replays(tmp_path: Path) -> None:
 
 def test_segments_follow_each_other_and_the_oldest_go(tmp_path: Path) -> None:
     recorded = Recorded(tmp_path, limit=64 * 1024)
-    for number in recorded.steps(1500):
+    for number in recorded.steps(700):
         if number % 20 == 0:
             recorded.write()
     recorded.write()
@@ -75,7 +75,7 @@ def test_segments_follow_each_other_and_the_oldest_go(tmp_path: Path) -> None:
     assert there[0].name > "00000001.rec"
     assert sum(path.stat().st_size for path in there) <= 1.1 * 64 * 1024
     ((steps, lost, right),) = recorded.runs()
-    assert 100 < steps < 1500
+    assert 100 < steps < 700
     assert (lost, right) == (0, True)
 
 

@@ -11,11 +11,10 @@ is derived and need not be kept; everything else is taken as it is, so that new 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import is_dataclass
 from enum import Enum
 from typing import Any
 
-from xds_server.record.values import Captured, restored, state_of
+from xds_server.record.values import Captured, is_frozen, restored, state_of
 
 _FLAT = (type(None), bool, int, float, str, bytes)
 
@@ -32,7 +31,7 @@ def revive(captured: Captured) -> Any:
 
 def _copied(value: Any) -> Any:
     kind = type(value)
-    if kind in _FLAT or issubclass(kind, (tuple, frozenset, Enum)) or is_dataclass(kind):
+    if kind in _FLAT or issubclass(kind, (tuple, frozenset, Enum)) or is_frozen(kind):
         return value
     if kind is dict:
         return {k: _copied(v) for k, v in value.items()}

@@ -9,8 +9,9 @@ fields. What is read must fit what this version has:
     a field that is not in the record and has none                         refused
     a class that is not in the registry                                    refused
 
-Objects with state (the controller and what it owns) are written by what `__getstate__` gives, else by their attributes,
-and come back through `__setstate__` if they have one. What is read is only ever given to classes of the registry.
+Objects with state (the controller and what it owns, dataclasses that are not frozen) are written by what their
+`__getstate__` gives and come back through `__setstate__` if they have one. What is read is only ever given to classes
+of the registry.
 
 Rejected: pickle, which runs whatever a file says; and a schema written by hand, which somebody would forget to extend.
 """
@@ -114,8 +115,8 @@ class Encoder:
             return lambda value: [number, value.value]
         if issubclass(cls, tuple):
             return partial(self._items, number)
-        if is_dataclass(cls):
-            names = [f.name for f in fields(cls)]
+        if is_frozen(cls):
+            names = [name for name, _, _ in declared_fields(cls) or ()]
             return lambda value: [number, *[encode(getattr(value, name)) for name in names]]
         return lambda value: [number, self._mapping(_DICT, state_of(value))]
 
@@ -182,22 +183,27 @@ class Decoder:
 
 
 def declared_fields(cls: type) -> list[tuple[str, str, bool]] | None:
-    """Return a class's fields with annotation and whether each has a default; None for what has no fixed fields."""
+    """Return a frozen class's fields with annotation and whether each has a default; None for all others."""
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         defaults = cls._field_defaults  # type: ignore[attr-defined]
         return [(name, _text(cls.__annotations__[name]), name in defaults) for name in cls._fields]
-    if is_dataclass(cls) and not issubclass(cls, Enum):
+    if is_frozen(cls):
         return [
             (f.name, _text(f.type), f.default is not MISSING or f.default_factory is not MISSING) for f in fields(cls)
         ]
     return None
 
 
+def is_frozen(cls: type) -> bool:
+    """Return whether a class is a frozen dataclass: its values are written by field, and never need copying."""
+    return is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+
+
 def state_of(value: Any) -> Mapping[str, Any]:
-    """Return the state of an object as its class gives it, by attribute."""
+    """Return the state of an object as its class gives it, by attribute. With slots it comes as (attributes, slots)."""
     given = value.__getstate__()
-    assert isinstance(given, dict), f"{type(value).__name__} gives no attributes"
-    return given
+    attributes, slots = given if isinstance(given, tuple) else (given, None)
+    return {**(attributes or {}), **(slots or {})}
 
 
 def _state_names(cls: type) -> list[str] | None:
@@ -212,7 +218,8 @@ def restored(cls: type[Any], state: Mapping[str, Any]) -> Any:
     if hasattr(made, "__setstate__"):
         made.__setstate__(state)
     else:
-        vars(made).update(state)
+        for name, value in state.items():
+            setattr(made, name, value)
     return made
 
 
