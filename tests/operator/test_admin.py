@@ -12,7 +12,7 @@ import pytest
 from tests.operator.world import Process, client, decision, serving
 from tests.signals.world import in_loop
 from xds_server.model import Event
-from xds_server.operator.admin import AdminApp, AdminServer, CannotListenError
+from xds_server.operator.admin import MOST_BODY, AdminApp, AdminServer, CannotListenError
 from xds_server.operator.views import PolicyStatus
 
 
@@ -25,9 +25,12 @@ async def test_every_page_the_index_names_answers_and_nothing_else_does() -> Non
     process = Process(decided=decision(), connected=(client("web-1"),))
     async with serving(process) as site:
         index = await site.get("/")
-        pages = [line.split()[0] for line in index.text.splitlines() if line.startswith("/")]
-        assert pages == [route.path for route in AdminApp(process).app().routes]  # type: ignore[attr-defined]
+        listed = [line.split(maxsplit=1) for line in index.text.splitlines() if line.startswith("/")]
+        assert [path for path, _ in listed] == [route.path for route in AdminApp(process).app().routes]  # type: ignore[attr-defined]
+        posts = {path for path, what in listed if what.startswith("POST:")}
+        pages = [path for path, _ in listed if path not in posts]
         assert {page: (await site.get(page)).status for page in pages} == dict.fromkeys(pages, 200)
+        assert {path: (await site.get(path)).status for path in posts} == dict.fromkeys(posts, 405)
         missing = await site.get("/api/v1/nothing")
     assert (missing.status, missing.kind) == (404, "application/problem+json")
     assert missing.json == {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "Not Found"}
@@ -49,6 +52,29 @@ async def test_what_is_read_only_refuses_to_be_written() -> None:
     async with serving(Process()) as site:
         answer = await site.get("/api/v1/decision", "POST")
     assert (answer.status, answer.kind, answer.json["status"]) == (405, "application/problem+json", 405)
+
+
+@in_loop
+async def test_an_agent_reports_by_post() -> None:
+    process = Process()
+    async with serving(process) as site:
+        taken = await site.post("/api/v1/reports", b'{"a": 1}', "application/json; charset=utf-8")
+        assert (taken.status, taken.json) == (200, {"accepted": 1})
+        assert process.reports == [b'{"a": 1}']
+        process.objection = "reports[0].region: not a region"
+        refused = await site.post("/api/v1/reports", b"{}")
+        assert (refused.status, refused.kind) == (400, "application/problem+json")
+        assert refused.json["detail"] == process.objection
+
+
+@in_loop
+async def test_a_report_that_is_too_large_or_comes_from_a_web_page_is_refused() -> None:
+    process = Process()
+    async with serving(process) as site:
+        assert (await site.post("/api/v1/reports", b" " * (MOST_BODY + 1))).status == 413
+        assert (await site.post("/api/v1/reports", b"{}", "text/plain")).status == 415
+        assert (await site.post("/api/v1/reports", b" " * MOST_BODY)).status == 200
+    assert len(process.reports) == 1
 
 
 @in_loop

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.operator.world import Process, client, decision
 from tests.signals.world import in_loop
-from xds_server.model import Address, Event, Observation, Target, ViewKey
+from xds_server.model import Address, Event, Observation, SourceStatus, Target, ViewKey
 from xds_server.operator.admin import AdminApp
 from xds_server.operator.metrics import Metrics
 from xds_server.operator.views import PolicyStatus
@@ -45,7 +45,8 @@ async def test_every_metric_is_documented_with_its_labels() -> None:
 
 def _busy() -> Metrics:
     """Metrics of a process to which everything happened."""
-    metrics = Metrics(decision, lambda: PolicyStatus("p", "abc"), lambda: [client("a")])
+    source = SourceStatus("lrs", 1, 2, 3)
+    metrics = Metrics(decision, lambda: PolicyStatus("p", "abc"), lambda: [client("a")], sources=lambda: [source])
     where = Target("checkout", "us-east-1", Address("10.0.0.1", 80))
     metrics.probe(Observation("controlplane", where, healthy=True, at=0.0, latency_ms=1.0))
     metrics.policy_read(accepted=True)

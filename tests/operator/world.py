@@ -12,9 +12,10 @@ import aiohttp
 from tests.support import decisions
 from xds_server.decision.what_if import Loss
 from xds_server.model import Decision, Health, NMinusOne, Verdict, ViewKey
-from xds_server.operator.admin import AdminServer
+from xds_server.operator.admin import AdminServer, NotTakenError
 from xds_server.operator.events import EventLog
 from xds_server.operator.metrics import Metrics
+from xds_server.operator.signal_log import SignalLog
 from xds_server.operator.views import PolicyStatus
 from xds_server.protocol.events import Identified, Nacked
 from xds_server.protocol.typestate import TypeStatus
@@ -66,6 +67,9 @@ class Process:
     status: PolicyStatus = PolicyStatus("policy.yaml", "abc123")  # noqa: RUF009  (frozen)
     connected: tuple[ClientStatus, ...] = ()
     log: EventLog = field(default_factory=EventLog)
+    said: SignalLog = field(default_factory=SignalLog)
+    objection: str = ""
+    reports: list[bytes] = field(default_factory=list)
 
     def now(self) -> float:
         return 100.0
@@ -87,6 +91,15 @@ class Process:
 
     def clients(self) -> tuple[ClientStatus, ...]:
         return self.connected
+
+    def signals(self) -> SignalLog:
+        return self.said
+
+    def report(self, body: bytes) -> int:
+        if self.objection:
+            raise NotTakenError(self.objection)
+        self.reports.append(body)
+        return 1
 
     async def metrics(self) -> bytes:
         return await Metrics(self.decision, self.policy, self.clients).render()
@@ -110,7 +123,13 @@ class Site:
         self.session = session
 
     async def get(self, path: str, method: str = "GET") -> Answer:
-        async with self.session.request(method, self.base + path) as response:
+        return await self.send(method, path)
+
+    async def post(self, path: str, body: bytes, kind: str = "application/json") -> Answer:
+        return await self.send("POST", path, data=body, headers={"content-type": kind})
+
+    async def send(self, method: str, path: str, **more: Any) -> Answer:
+        async with self.session.request(method, self.base + path, **more) as response:
             is_json = "json" in response.content_type
             text = await response.text()
             return Answer(response.status, response.content_type, text, await response.json() if is_json else None)

@@ -169,9 +169,7 @@ class _Latest(Collector):
     def take(self) -> None:
         """Take the values that the next scrape shows."""
         views = Tally(client.view for client in self._clients())
-        self._taken = _Values(
-            self._decision(), self._policy(), views, self._void_probes(), tuple(self._sources())
-        )
+        self._taken = _Values(self._decision(), self._policy(), views, self._void_probes(), tuple(self._sources()))
 
     def describe(self) -> Iterable[Metric]:
         """Promise nothing: names are not checked for clashes by reading values that are not there yet."""
