@@ -9,14 +9,21 @@ from typing import Any
 
 import grpc
 
+SERVING = b"\x08\x01"
+"""A `grpc.health.v1.HealthCheckResponse`."""
+
 
 def serve(region: str, port: int) -> grpc.Server:
     def answer(_: bytes, context: Any) -> bytes:
         return region.encode()
 
+    def check(_: bytes, context: Any) -> bytes:
+        return SERVING
+
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
-    handlers = {"Ask": grpc.unary_unary_rpc_method_handler(answer)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("demo.Where", handlers),))
+    for service, method, handler in (("demo.Where", "Ask", answer), ("grpc.health.v1.Health", "Check", check)):
+        handlers = {method: grpc.unary_unary_rpc_method_handler(handler)}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     assert server.add_insecure_port(f"127.0.0.1:{port}") == port
     server.start()
     return server

@@ -39,7 +39,7 @@ regions:
   sa-east-1: {{}}
 defaults:
   protocol: grpc
-  health: {{type: tcp, interval: 500ms, timeout: 400ms, unhealthy_after: 2, healthy_after: 2}}
+  health: {{type: grpc, interval: 500ms, timeout: 400ms, unhealthy_after: 2, healthy_after: 2}}
   reserve: 0%
   ramp_up: 0s
 services:

@@ -22,9 +22,9 @@ gRPC rejects a resource for some things it does not know and ignores others in s
 - **`max_stream_duration`** (A31) is how the timeout of a request is said; Envoy's `timeout` is not read.
 - **Outlier detection** (A50) knows failure percentage only, and every status but OK is a failure. With all hosts
   ejected a call fails (gRPC has no panic threshold), so one method that always answers NOT_FOUND could take a service
-  away from its clients: at most half of the hosts, and none if there is only one. It stands in for Envoy's run of
-  failures too, so the volume is small and the interval longer. It never empties a region: that is the control plane's
-  part.
+  away from its clients: at most half of the hosts, and none if there is only one. C-core counts the hosts of both
+  priorities, so this half can be the whole region; A50 counts each priority by itself. It stands in for Envoy's run of
+  failures too, so the volume is small and the interval longer.
 - **Priority 1** is used when no host of priority 0 has a connection, and then for everything: no overprovisioning.
 """
 
@@ -49,7 +49,7 @@ OUTLIER_INTERVAL_MS = 2_000
 OUTLIER_VOLUME = 5
 OUTLIER_HOSTS = 2
 MAX_EJECTION_PERCENT = 50
-"""gRPC ejects while less than this share of a priority is ejected: of two hosts one, of three two, never all."""
+"""gRPC ejects while less than this share is ejected: of two hosts one, of three two, never all."""
 
 
 def listener(host: str, route_configuration_name: str) -> bytes:
