@@ -125,7 +125,10 @@ def test_envoy_takes_every_type(running: World) -> None:
         "key": {"fragments": [{"string_key": "one"}]},
     }
     layer = {"@type": f"{API}service.runtime.v3.Runtime", "name": LAYER, "layer": {"own.key": 42}}
-    running.write("more.json", [listener("scoped", {"scoped_routes": scoped}), scope, layer])
+    struct = {"@type": "type.googleapis.com/xds.type.v3.TypedStruct", "value": {"max_request_bytes": 1000}}
+    struct["type_url"] = f"{API}extensions.filters.http.buffer.v3.Buffer"
+    buffer = {"name": "buffer", "typed_config": struct}
+    running.write("more.json", [listener("scoped", {"scoped_routes": scoped}, buffer), scope, layer])
     running.until("answer by a scope", lambda: running.get("scoped", "/greeting")[0] == 404)
 
     status, body = running.get("extra", "/to-own")

@@ -165,7 +165,8 @@ MISTAKES = [
         one('{"@type": type.googleapis.com/google.protobuf.Duration, value: 1s}'),
         (
             '2:5: resources[0]."@type": no type of resource; write one of Listener, RouteConfiguration, '
-            "ScopedRouteConfiguration, VirtualHost, Cluster, ClusterLoadAssignment, Secret, Runtime, TypedExtensionConfig"
+            "ScopedRouteConfiguration, VirtualHost, Cluster, ClusterLoadAssignment, Secret, Runtime, "
+            "TypedExtensionConfig"
         ),
     ),
     (

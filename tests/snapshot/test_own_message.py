@@ -318,7 +318,8 @@ ELSEWHERE = "{path_config_source: {path: /a/b.yaml}}"
         (
             ROUTE,
             (
-                "match: {prefix: /}\nroute: {weighted_clusters: {clusters: [{name: a, weight: 1}, {name: b, weight: 1}]}, "
+                "match: {prefix: /}\n"
+                "route: {weighted_clusters: {clusters: [{name: a, weight: 1}, {name: b, weight: 1}]}, "
                 "request_mirror_policies: [{cluster: c}]}"
             ),
             {

@@ -58,7 +58,7 @@ def test_files_are_for_their_owner_only_whatever_the_umask(directory: Directory)
     try:
         with directory.open() as opened:
             opened.save(STATE)
-            opened.save_policy(b"version: 1\n")
+            opened.save_policy(b"version: 1\n", (("a.yaml", b"resources: []\n"),))
     finally:
         os.umask(before)
     assert {stat.S_IMODE(path.stat().st_mode) for path in directory.path.iterdir()} == {0o600}
@@ -71,6 +71,25 @@ def test_the_policy_is_kept_beside_the_state_byte_for_byte(directory: Directory)
     with directory.open() as opened:
         assert opened.load_policy() == b"version: 1\r\n# \xff\n"
     assert (directory.path / "policy.yaml").read_bytes() == b"version: 1\r\n# \xff\n"
+
+
+def test_own_resources_are_kept_with_the_policy_they_came_with(directory: Directory) -> None:
+    texts = (("a.yaml", b"resources: []\n"), ("b.yaml", "ü".encode()))
+    with directory.open() as opened:
+        assert opened.load_resources() == ()
+        opened.save_policy(b"one", texts)
+    with directory.open() as opened:
+        assert opened.load_resources() == texts
+        opened.save_policy(b"two")
+        assert opened.load_resources() == ()
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"a": 1}', b"\xff"])
+def test_kept_resources_that_make_no_sense_are_moved_aside(directory: Directory, content: bytes) -> None:
+    with directory.open() as opened:
+        (directory.path / "resources.json").write_bytes(content)
+        assert opened.load_resources() == ()
+    assert (directory.path / "resources.json.corrupt").read_bytes() == content
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,11 @@ SHORT_TYPES: Mapping[str, str] = {
     "RouteConfiguration": "RDS",
     "Cluster": "CDS",
     "ClusterLoadAssignment": "EDS",
+    "Secret": "SDS",
     "Runtime": "RTDS",
+    "TypedExtensionConfig": "ECDS",
+    "ScopedRouteConfiguration": "SRDS",
+    "VirtualHost": "VHDS",
 }
 
 
