@@ -49,5 +49,8 @@ lock: setup ## resolve pyproject.toml again into requirements.lock, and what ima
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 \
 	  --constraints requirements.lock pyproject.toml -o requirements-serve.lock
 
+protos: setup ## compile protos/ into the package
+	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=.. --pyi_out=.. $$(find . -name '*.proto' | sed 's|^\./||')
+
 clean: ## remove what the other targets made
 	rm -rf $(VENV) $(JS)/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
