@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from tests.record.world import REGISTRY, policy
 from xds_server.controller import Inputs
+from xds_server.policy.types import OwnResource
 from xds_server.record.values import Decoder, Encoder, NotRecordableError, Registry, UnreadableError
+from xds_server.snapshot.resource import Resource
 
 
 class Colour(StrEnum):
@@ -130,3 +132,11 @@ def test_a_field_that_came_later_gets_its_default() -> None:
 def test_what_is_no_value_is_refused(value: object) -> None:
     with pytest.raises((UnreadableError, ValueError)):
         Decoder(OURS).decode(value)
+
+
+def test_the_content_of_own_resources_is_not_recorded() -> None:
+    """It may be a secret, and no decision depends on it: what a snapshot's version says comes from the resource's."""
+    own = OwnResource("type", "name", "version", b"hunter2")
+    assert through(own, REGISTRY) == replace(own, body=b"")
+    resource = Resource("type", "name", "version", b"hunter2")
+    assert through(resource, REGISTRY) == replace(resource, body=b"")

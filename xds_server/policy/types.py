@@ -138,7 +138,7 @@ class OwnResource:
     type_url: str
     name: str
     version: str
-    body: bytes = field(repr=False)
+    body: bytes = field(repr=False, metadata={"recorded_as": b""})
     needs: tuple[tuple[str, str], ...] = ()
     fleets: tuple[str, ...] | None = None
     regions: tuple[str, ...] | None = None

@@ -36,6 +36,9 @@ _TUPLE, _LIST, _DICT, _PROXY, _SET, _FROZENSET, _BYTES, _DEQUE = range(8)
 _FIRST_CLASS = 16
 """Numbers below are containers."""
 
+RECORDED_AS = "recorded_as"
+"""In the metadata of a field that may hold a secret and that no decision depends on: what is written in its place."""
+
 
 class NotRecordableError(TypeError):
     """A value has a class that is not in the registry: a bug of ours, found by the first test that meets it."""
@@ -117,6 +120,12 @@ class Encoder:
             return partial(self._items, number)
         if is_frozen(cls):
             names = [name for name, _, _ in declared_fields(cls) or ()]
+            instead = {name: encode(value) for name, value in _instead(cls).items()}
+            if instead:
+                return lambda value: [
+                    number,
+                    *[instead[name] if name in instead else encode(getattr(value, name)) for name in names],
+                ]
             return lambda value: [number, *[encode(getattr(value, name)) for name in names]]
         return lambda value: [number, self._mapping(_DICT, state_of(value))]
 
@@ -192,6 +201,11 @@ def declared_fields(cls: type) -> list[tuple[str, str, bool]] | None:
             (f.name, _text(f.type), f.default is not MISSING or f.default_factory is not MISSING) for f in fields(cls)
         ]
     return None
+
+
+def _instead(cls: type) -> dict[str, object]:
+    """Return what is written in place of some fields' values."""
+    return {f.name: f.metadata[RECORDED_AS] for f in fields(cls) if RECORDED_AS in f.metadata}
 
 
 def is_frozen(cls: type) -> bool:
