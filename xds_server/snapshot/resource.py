@@ -42,7 +42,7 @@ class Resource:
     type_url: str
     name: str
     version: str
-    body: bytes = field(repr=False)  # it may hold a secret
+    body: bytes = field(repr=False, metadata={"recorded_as": b""})  # it may hold a secret
     needs: tuple[Key, ...] = ()
 
     @property
