@@ -87,12 +87,13 @@ def test_holds_one_cluster_and_assignment_per_region_and_refers_to_nothing_else(
     assert {need.name for need in made_of.resources[TypeUrl.ROUTE]["outbound"].needs} == set(names)
 
 
-def test_routes_in_order_keyed_reads_writes_with_their_retries() -> None:
-    keyed, reads, writes = routes(snapshot(*small()))
+def test_routes_in_order_reads_keyed_writes_with_their_retries() -> None:
+    reads, keyed, other_reads, writes = routes(snapshot(*small()))
     assert keyed["match"]["headers"] == [{"name": "idempotency-key", "present_match": True}]
-    assert reads["match"]["headers"][0]["string_match"]["safe_regex"]["regex"] == "GET|HEAD|OPTIONS"
+    assert reads["match"]["headers"] == [{"name": ":method", "string_match": {"exact": "GET"}}]
+    assert other_reads["match"]["headers"][0]["string_match"]["safe_regex"]["regex"] == "HEAD|OPTIONS"
     assert "headers" not in writes["match"]
-    assert keyed["route"]["retry_policy"] == reads["route"]["retry_policy"]
+    assert keyed["route"] == reads["route"] == other_reads["route"]
     assert "5xx" in reads["route"]["retry_policy"]["retry_on"]
     assert writes["route"]["retry_policy"]["retry_on"] == "connect-failure,refused-stream,reset-before-request"
     assert "per_try_timeout" not in writes["route"]["retry_policy"]
@@ -114,7 +115,7 @@ def test_a_service_that_nothing_may_serve_answers_503_and_keeps_its_clusters() -
     checkout = made.service()
     policy = made.policy([checkout])
     made_of = snapshot(policy, made.decision(made.service_decision(checkout, {})))
-    assert [route["direct_response"]["status"] for route in routes(made_of)] == [503, 503, 503]
+    assert [route["direct_response"]["status"] for route in routes(made_of)] == [503, 503, 503, 503]
     assert len(made_of.resources[TypeUrl.CLUSTER]) == len(made.REGIONS)
 
 

@@ -1,13 +1,14 @@
 """Routes (RDS): which share of a service's requests goes to which region, and what may be sent twice.
 
-One virtual host for each service. Its three routes have the same weights and differ in what they retry (Envoy,
-"Router", "x-envoy-retry-on"):
+One virtual host for each service. Its routes have the same weights and differ in what they retry (Envoy, "Router",
+"x-envoy-retry-on"):
 
-1. with an `Idempotency-Key` header: the client says that a repeat is safe, so retried like a read;
-2. safe methods (RFC 9110 section 9.2.1), reads: a failure of any kind is retried, once the try failed or timed out;
-3. other writes: only what surely has not reached a backend. No per-try timeout, which would turn a slow success into
-   an unknown.
+- safe methods (RFC 9110 section 9.2.1), reads: a failure of any kind is retried, once the try failed or timed out;
+- writes with an `Idempotency-Key` header, whose client says that a repeat is safe: like reads;
+- other writes: only what surely has not reached a backend. No per-try timeout, which would turn a slow success into
+  an unknown.
 
+GET comes first and by itself, because a regular expression over the methods cost every request 10 µs of Envoy's time.
 gRPC sends everything as POST, so its methods count as writes unless they carry the key.
 
 *Where a retry goes.* `previous_priorities` leaves priority 0 for the reflex plan at once; where there is no other
@@ -39,7 +40,7 @@ READ_RETRY_ON = "connect-failure,refused-stream,reset,5xx"
 UNSENT_RETRY_ON = "connect-failure,refused-stream"
 WRITE_RETRY_ON = f"{UNSENT_RETRY_ON},reset-before-request"
 GRPC_RETRY_ON = "unavailable"
-SAFE_METHODS = "GET|HEAD|OPTIONS"
+OTHER_SAFE_METHODS = "HEAD|OPTIONS"
 KEY_HEADER = "idempotency-key"
 BACK_OFF_MS = (25, 250)
 HOST_SELECTION_ATTEMPTS = 3
@@ -62,10 +63,12 @@ def virtual_host(
     """
     read, write = _read_retries(service, per_try_ms), _write_retries(service, lacks)
     keyed = route_components_pb2.HeaderMatcher(name=KEY_HEADER, present_match=True)
+    other_reads = regex_pb2.RegexMatcher(regex=OTHER_SAFE_METHODS)
     plain = _plain_route(service, weights, rewrite_host=rewrite_host)
     routes = [
+        _route("reads", plain, read, [_method(string_pb2.StringMatcher(exact="GET"))]),
         _route("keyed", plain, read, [keyed]),
-        _route("reads", plain, read, [_safe_method()]),
+        _route("other_reads", plain, read, [_method(string_pb2.StringMatcher(safe_regex=other_reads))]),
         _route("writes", plain, write, []),
     ]
     return encode(
@@ -125,11 +128,8 @@ def _route(
     return route
 
 
-def _safe_method() -> route_components_pb2.HeaderMatcher:
-    return route_components_pb2.HeaderMatcher(
-        name=":method",
-        string_match=string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=SAFE_METHODS)),
-    )
+def _method(matcher: string_pb2.StringMatcher) -> route_components_pb2.HeaderMatcher:
+    return route_components_pb2.HeaderMatcher(name=":method", string_match=matcher)
 
 
 def _read_retries(service: Service, per_try_ms: int) -> route_components_pb2.RetryPolicy:
