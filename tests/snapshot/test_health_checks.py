@@ -1,4 +1,4 @@
-"""What watchers are sent: the policy's checks as Envoy's, and the word for stop. tests/signals has real Envoys take them."""
+"""What watchers are sent: the policy's checks as Envoy's, and the word for stop. Real ones take it in tests/signals."""
 
 from __future__ import annotations
 
