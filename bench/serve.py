@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from bench.figures import Figure
 from bench.run import Run
 from bench.stage import LIMIT_S, Condition, Stage, answering, listening, stage, text
-from bench.world import FOUR
+from bench.world import FOUR, UTILISATION
 from xds_server.demo.meter import Meter
 from xds_server.demo.ports import Ports
 from xds_server.demo.processes import stop_all, until
@@ -22,6 +22,7 @@ from xds_server.demo.topology import Topology, ports_needed
 _START_REACH_S = 2.0
 _RSS_REACH_MB = 120.0
 _EDIT_REACH_MS = 1_500.0
+_SENT_S = 0.3
 
 
 def start(run: Run) -> list[Figure]:
@@ -39,33 +40,50 @@ def start(run: Run) -> list[Figure]:
 
 
 def size(run: Run) -> list[Figure]:
-    """Measure memory and CPU while four Envoys are connected and all endpoints are probed."""
-    services, seconds = run.pick((100, 20), (10, 2))
+    """Measure memory and CPU with four Envoys and all endpoints probed: at rest, then while all weights move."""
+    services, seconds, changes = run.pick((100, 20, 60), (10, 2, 3))
     with stage(run, services) as here:
-        return asyncio.run(_size(run, here, services, seconds))
+        return asyncio.run(_size(run, here, services, seconds, changes))
 
 
-async def _size(run: Run, here: Stage, services: int, seconds: int) -> list[Figure]:
+async def _size(run: Run, here: Stage, services: int, seconds: int, changes: int) -> list[Figure]:
     await _upstreams(run, here)
-    plane, xds, _ = await asyncio.to_thread(here.serve)
+    plane, ready, _ = await asyncio.to_thread(here.serve)
     run.say("starting 4 Envoys")
     for region in FOUR:
-        await here.sidecar(region, xds)
+        await here.sidecar(region, ready.xds)
     await until(listening(list(here.admin_ports.values())), LIMIT_S, here.children, "every Envoy has its listener")
-    run.say(f"watching for {seconds} s")
+    run.say(f"at rest for {seconds} s")
     meter = Meter()
     meter.start(plane.pid)
-    sizes = []
+    rest = []
     for _ in range(2 * seconds):
         await asyncio.sleep(0.5)
         meter.sample(plane.pid)
-        sizes.append(meter.usage.rss_mb)
-    what = f"{services} services, 4 Envoys"
+        rest.append(meter.usage.rss_mb)
     cpu = 100 * meter.usage.cpu_s / seconds
+    run.say(f"{changes} changes of all weights")
+    for n in range(changes):
+        await _change(here, ready.admin_port, UTILISATION * (1 - 0.005 * (n + 1)))
+    meter.sample(plane.pid)
+    what = f"{services} services, 4 Envoys"
     return [
-        Figure(f"serve: resident memory, {what}", "MB", tuple(sizes), _RSS_REACH_MB),
+        Figure(f"serve: resident memory at rest, {what}", "MB", tuple(rest), _RSS_REACH_MB),
+        Figure(f"serve: resident memory after {changes} changes of all weights", "MB", (meter.usage.rss_mb,)),
         Figure(f"serve: CPU at rest, {what}", "% core", (cpu,), note=f"{8 * services} probes a second"),
     ]
+
+
+async def _change(here: Stage, admin_port: int, utilisation: float) -> None:
+    """Edit the demand of every service, and wait until the edit is in force and was sent."""
+    before = await text(admin_port, "/api/v1/policy")
+
+    async def another() -> bool:
+        return await text(admin_port, "/api/v1/policy") != before
+
+    here.write_policy(utilisation)
+    await until(another, LIMIT_S, here.children, "the edit is in force")
+    await asyncio.sleep(_SENT_S)
 
 
 async def _upstreams(run: Run, here: Stage) -> None:

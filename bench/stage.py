@@ -12,10 +12,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.run import Run, program
-from bench.world import ENDPOINTS_PER_REGION, FOUR, policy_text
+from bench.world import ENDPOINTS_PER_REGION, FOUR, UTILISATION, policy_text
 from xds_server.demo.http1 import UnreachableError, fetch
 from xds_server.demo.ports import Ports
 from xds_server.demo.processes import Child, DemoError, stop_all, until
@@ -23,6 +23,13 @@ from xds_server.demo.processes import Child, DemoError, stop_all, until
 LIMIT_S = 60.0
 
 Condition = Callable[[], Awaitable[bool]]
+
+
+class Ready(NamedTuple):
+    """Where a control plane listens: the address of xDS, the port of its admin page."""
+
+    xds: str
+    admin_port: int
 
 
 class Stage:
@@ -35,13 +42,19 @@ class Stage:
         self.listen, self.spare = ports[-2:]
         self.children: list[Child] = []
         self._run = run
+        self._services = services
         self._policy = self.file("policy.yaml")
-        listen = f"127.0.0.1:{self.listen}"
-        self._policy.write_text(policy_text(services, FOUR, ports=self.upstream_ports, listen=listen))
+        self.write_policy(UTILISATION)
 
     def file(self, name: str) -> Path:
         """Return a path in the benchmark's directory."""
         return self._run.directory / name
+
+    def write_policy(self, utilisation: float) -> None:
+        """Write the policy, with demand at that part of the capacity."""
+        listen = f"127.0.0.1:{self.listen}"
+        wanted = policy_text(self._services, FOUR, ports=self.upstream_ports, listen=listen, utilisation=utilisation)
+        self._policy.write_text(wanted)
 
     def child(self, name: str, argv: Sequence[str], *, piped: bool = False) -> Child:
         """Start a process."""
@@ -50,8 +63,8 @@ class Stage:
         self.children.append(child)
         return child
 
-    def serve(self) -> tuple[Child, str, float]:
-        """Start the control plane; return it, its xDS address, and the seconds until it said that it is ready."""
+    def serve(self) -> tuple[Child, Ready, float]:
+        """Start the control plane; return it, its addresses, and the seconds until it said that it is ready."""
         started = time.perf_counter()
         argv = [program("xds-server"), "serve", str(self._policy), "--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
         child = self.child("control plane", argv, piped=True)
@@ -59,7 +72,8 @@ class Stage:
         seconds = time.perf_counter() - started
         if not line:
             raise DemoError(f"the control plane did not start:\n{child.tail()}")
-        return child, json.loads(line)["xds"], seconds
+        said = json.loads(line)
+        return child, Ready(said["xds"], int(said["admin"].rpartition(":")[2])), seconds
 
     async def sidecar(self, region: str, xds: str) -> Child:
         """Start an Envoy of the one fleet; those of several regions share its port, as SO_REUSEPORT lets them."""

@@ -25,24 +25,35 @@ _SEED = 7
 
 
 def policy_text(
-    services: int, regions: Sequence[str], *, ports: Sequence[int] = (), listen: str = "127.0.0.1:10000"
+    services: int,
+    regions: Sequence[str],
+    *,
+    ports: Sequence[int] = (),
+    listen: str = "127.0.0.1:10000",
+    utilisation: float = UTILISATION,
 ) -> str:
-    """Return a policy as YAML. With `ports`, endpoints share these on 127.0.0.1, dealt to the regions in turn."""
+    """Return a policy as YAML. With `ports`, endpoints share these on 127.0.0.1, dealt to the regions in turn.
+
+    Their probes are then patient: a machine that is busy must not look like a region that is down.
+    """
     chance = random.Random(_SEED)
     lines = ["version: 1", "regions:"]
     for i, region in enumerate(regions):
         trips = ", ".join(f"{other}: {chance.randrange(40, 320, 10)}ms" for other in regions[i + 1 :])
         lines.append(f"  {region}: {{latency: {{{trips}}}}}" if trips else f"  {region}: {{}}")
+    lines += ["defaults: {health: {timeout: 900ms, unhealthy_after: 20}}"] if ports else []
     lines += [f'fleets: {{default: {{listen: "{listen}"}}}}', "services:"]
     for number in range(services):
-        lines += _service(number, regions, ports, chance)
+        lines += _service(number, regions, ports, chance, utilisation)
     return "\n".join(lines) + "\n"
 
 
-def _service(number: int, regions: Sequence[str], ports: Sequence[int], chance: random.Random) -> list[str]:
+def _service(
+    number: int, regions: Sequence[str], ports: Sequence[int], chance: random.Random, utilisation: float
+) -> list[str]:
     capacity = [chance.randrange(2_000, 10_000, 500) for _ in regions]
     pull = [chance.randrange(20, 100) for _ in regions]
-    demand = [round(UTILISATION * sum(capacity) * p / sum(pull)) for p in pull]
+    demand = [round(utilisation * sum(capacity) * p / sum(pull)) for p in pull]
     wanted = ", ".join(f"{region}: {rps}" for region, rps in zip(regions, demand, strict=True))
     lines = [f"  service-{number:04}:", f"    demand: {{{wanted}}}", "    deployments:"]
     for r, region in enumerate(regions):
