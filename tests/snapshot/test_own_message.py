@@ -26,6 +26,7 @@ from xds_server.snapshot.build import build
 from xds_server.snapshot.own import known
 from xds_server.snapshot.own.message import Place, Reader
 from xds_server.snapshot.own.needs import CLUSTER_FIELDS
+from xds_server.snapshot.own.rules import Rules
 from xds_server.snapshot.resource import Key, TypeUrl
 
 CLUSTER = "envoy.config.cluster.v3.Cluster"
@@ -39,7 +40,7 @@ def read(text: str) -> tuple[Message | None, Reading, Reader]:
     root, _ = compose(text, "x", Form(depth=64))
     assert root is not None
     reading = Reading("x")
-    reader = Reader(reading)
+    reader = Reader(reading, Rules())
     return reader.typed(Place(root, "m")), reading, reader
 
 

@@ -6,7 +6,7 @@ names that follow from the policy are the same in every region, because every re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from xds_server.policy.errors import quoted
 from xds_server.policy.types import Fleet, OwnResource, Policy
@@ -20,22 +20,58 @@ from xds_server.snapshot.resource import Key, TypeUrl
 
 def check(drafts: list[Draft], policy: Policy) -> None:
     """Note what is wrong between resources, and between them and the policy, in the readings of their files."""
-    ours = {name: _ours(policy, fleet) for name, fleet in policy.fleets.items()}
-    every = frozenset().union(*ours.values()) | {Key(TypeUrl.CLUSTER, XDS_CLUSTER)}
-    by_key: dict[Key, list[Draft]] = {}
+    names = _Names(drafts, policy)
     for draft in drafts:
-        for other in by_key.get(draft.key, ()):
-            if _meet(draft.resource, other.resource, policy):
+        names.check(draft)
+        _check_address(draft, policy)
+        for reference in draft.references:
+            names.check_reference(draft, reference)
+
+
+class _Names:
+    """The names there are: those that follow from the policy, by fleet, and the operator's own."""
+
+    def __init__(self, drafts: list[Draft], policy: Policy) -> None:
+        self._policy = policy
+        self._ours = {name: _ours(policy, fleet) for name, fleet in policy.fleets.items()}
+        self._own: dict[Key, list[Draft]] = {}
+        for draft in drafts:
+            self._own.setdefault(draft.key, []).append(draft)
+        self._known: dict[str, set[str]] = {}
+
+    def check(self, draft: Draft) -> None:
+        """Note if the name of a resource is taken."""
+        if draft.key == (TypeUrl.CLUSTER, XDS_CLUSTER) or any(draft.key in ours for ours in self._ours.values()):
+            draft.wrong(draft.at, f"{draft.title} is the name of what the policy itself makes; choose another")
+        for other in self._own[draft.key]:
+            if other is draft:
+                return
+            if any(other.resource.goes_to(*view) for view in _views(draft.resource, self._policy)):
                 where = f"{other.reading.source}:{other.at.node.line}"
                 draft.wrong(draft.at, f"{draft.title} is defined already at {where} for the same Envoys; rename one")
-                break
-        by_key.setdefault(draft.key, []).append(draft)
-        if draft.key in every:
-            draft.wrong(draft.at, f"{draft.title} is the name of what the policy itself makes; choose another")
-        _check_address(draft, policy)
-    for draft in drafts:
-        for reference in draft.references:
-            _check_reference(draft, reference, ours, by_key, policy)
+                return
+
+    def check_reference(self, draft: Draft, reference: Reference) -> None:
+        """Note if there are views that get the resource, and not what it refers to."""
+        key = reference.need.key
+        own = [other.resource for other in self._own.get(key, ())]
+        lacking = [
+            (fleet, region)
+            for fleet, region in _views(draft.resource, self._policy)
+            if key not in self._ours[fleet] and not any(resource.goes_to(fleet, region) for resource in own)
+        ]
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            what = f"{NOUNS[key.type_url]} {quoted(key.name)} in view {'/'.join(lacking[0])}{more}"
+            draft.wrong(reference.place, f"there is no {what}{self._fix(draft, key)}")
+
+    def _fix(self, draft: Draft, key: Key) -> str:
+        if key.type_url not in self._known:
+            every = (*self._own, *(k for keys in self._ours.values() for k in keys))
+            self._known[key.type_url] = {k.name for k in every if k.type_url == key.type_url}
+        names = self._known[key.type_url] - {key.name}
+        fix = draft.reading.similar(key.name, names) or "; define it here for these Envoys, or correct the name"
+        return fix + (", or list it under in_bootstrap" if key.type_url == TypeUrl.CLUSTER else "")
 
 
 def _ours(policy: Policy, fleet: Fleet) -> frozenset[Key]:
@@ -52,10 +88,6 @@ def _views(resource: OwnResource, policy: Policy) -> Iterator[tuple[str, str]]:
     return ((f, r) for f in policy.fleets for r in policy.regions if resource.goes_to(f, r))
 
 
-def _meet(one: OwnResource, other: OwnResource, policy: Policy) -> bool:
-    return any(other.goes_to(fleet, region) for fleet, region in _views(one, policy))
-
-
 def _check_address(draft: Draft, policy: Policy) -> None:
     """Refuse an own listener on the address of ours: Envoy takes only one of them."""
     if draft.resource.type_url != TypeUrl.LISTENER:
@@ -66,30 +98,3 @@ def _check_address(draft: Draft, policy: Policy) -> None:
         if (address.address, address.port_value) == (fleet.listen_host, fleet.listen_port):
             taken_by = f"{fleet.listen_host}:{fleet.listen_port}, where fleet {fleet.name} does"
             draft.wrong(draft.at, f"{draft.title} listens on {taken_by}; choose another port")
-
-
-def _check_reference(
-    draft: Draft,
-    reference: Reference,
-    ours: Mapping[str, frozenset[Key]],
-    by_key: Mapping[Key, list[Draft]],
-    policy: Policy,
-) -> None:
-    key = reference.need.key
-    own = [other.resource for other in by_key.get(key, ())]
-    lacking = [
-        (fleet, region)
-        for fleet, region in _views(draft.resource, policy)
-        if key not in ours[fleet] and not any(resource.goes_to(fleet, region) for resource in own)
-    ]
-    if not lacking:
-        return
-    more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-    names = {k.name for k in (*by_key, *(k for keys in ours.values() for k in keys)) if k.type_url == key.type_url}
-    fix = (
-        draft.reading.similar(key.name, names - {key.name}) or "; define it here for these Envoys, or correct the name"
-    )
-    if key.type_url == TypeUrl.CLUSTER:
-        fix += ", or list it under in_bootstrap"
-    what = f"{NOUNS[key.type_url]} {quoted(key.name)}"
-    draft.wrong(reference.place, f"there is no {what} in view {'/'.join(lacking[0])}{more}{fix}")

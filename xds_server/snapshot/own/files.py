@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from google.protobuf.message import EncodeError
+from google.protobuf.message import EncodeError, Message
 
 from xds_server.policy.errors import MAX_PROBLEMS, PolicyError, Problem, quoted
 from xds_server.policy.kinds import Key as Entry
@@ -40,6 +40,7 @@ from xds_server.snapshot.own.draft import NOUNS, Draft
 from xds_server.snapshot.own.known import PREFIX
 from xds_server.snapshot.own.message import TOO_DEEP, Place, Reader, Reference
 from xds_server.snapshot.own.needs import Need
+from xds_server.snapshot.own.rules import Rules
 from xds_server.snapshot.resource import Key, TypeUrl, content_version
 from xds_server.snapshot.wire import encode
 
@@ -109,12 +110,12 @@ def merge(policy: Policy, files: Iterable[tuple[str, bytes]]) -> Merged:
     if any(reading.problems for reading in readings):
         raise PolicyError(_in_order(problem for reading in readings for problem in reading.problems)[:MAX_PROBLEMS])
     warnings = _in_order(warning for reading in readings for warning in reading.warnings)
-    own = tuple(
-        sorted(
-            (draft.resource for draft in drafts), key=lambda r: (r.type_url, r.name, r.fleets or (), r.regions or ())
-        )
-    )
+    own = tuple(sorted((draft.resource for draft in drafts), key=_order))
     return Merged(replace(policy, own=own, digest=_digest(policy.digest, own)) if own else policy, tuple(warnings))
+
+
+def _order(own: OwnResource) -> tuple[object, ...]:
+    return own.type_url, own.name, own.fleets or (), own.regions or ()
 
 
 def _digest(digest: str, own: tuple[OwnResource, ...]) -> str:
@@ -136,19 +137,20 @@ def _file(text: bytes, reading: Reading, policy: Policy) -> Iterator[Draft]:
         reading.problems.extend(error.problems)
         return
     reading.problems.extend(problems)
+    if root is None:
+        reading.wrong(FORM.top, "the file is empty; write resources:")
+        return
     if not isinstance(root, MapNode):
-        message = "no mapping; write resources: and below it a list" if root else "the file is empty; write resources:"
-        reading.problems.append(
-            Problem(reading.source, root.line if root else 1, root.column if root else 1, FORM.top, message)
-        )
+        reading.wrong(FORM.top, "no mapping; write resources: and below it a list", root)
         return
     tree = FILE.read(root, "", reading)
     views = tree.get("views", {})
     fleets = _chosen(views.get("fleets"), policy.fleets, "fleet", reading)
     regions = _chosen(views.get("regions"), policy.regions, "region", reading)
     elsewhere = frozenset(name for name, _ in tree.get("in_bootstrap", ())) | {XDS_CLUSTER}
+    reader = Reader(reading, Rules())
     for index, node in enumerate(tree["resources"].items if "resources" in tree else ()):
-        draft = _resource(Place(node, f"resources[{index}]"), reading, elsewhere)
+        draft = _resource(Place(node, f"resources[{index}]"), reader, reading, elsewhere)
         if draft is not None:
             yield draft._replace(resource=replace(draft.resource, fleets=fleets, regions=regions))
 
@@ -164,9 +166,9 @@ def _chosen(given: Any, known: Iterable[str], noun: str, reading: Reading) -> tu
     return tuple(sorted({name for name, _ in given}))
 
 
-def _resource(place: Place, reading: Reading, elsewhere: frozenset[str]) -> Draft | None:
+def _resource(place: Place, reader: Reader, reading: Reading, elsewhere: frozenset[str]) -> Draft | None:
     """Read one resource; None if it is not of a type that can be served, or has no name."""
-    reader = Reader(reading)
+    first = len(reader.references)
     message = reader.typed(place)
     if message is None:
         return None
@@ -175,26 +177,26 @@ def _resource(place: Place, reading: Reading, elsewhere: frozenset[str]) -> Draf
         known = ", ".join(url.rpartition(".")[2] for url in NOUNS)
         reading.wrong(below(place.path, "@type"), f"no type of resource; write one of {known}", place.node)
         return None
-    field = "cluster_name" if type_url == TypeUrl.ENDPOINT else "name"
-    name: str = getattr(message, field)
-    path = below(place.path, field)
+    at = _name_of(place, type_url)
+    name: str = getattr(message, at.path.rpartition(".")[2])
     if not name:
-        if path not in reading.bad:
-            reading.wrong(path, "missing; every resource needs a name of its own", place.node)
+        if at.path not in reading.bad:
+            reading.wrong(at.path, "missing; every resource needs a name of its own", place.node)
         return None
+    references = (*reader.references[first:], *_belongs(type_url, name, at, reading))
+    return _draft(message, name, at, [r for r in references if r.need.key.name not in elsewhere], reading)
+
+
+def _draft(message: Message, name: str, at: Place, references: list[Reference], reading: Reading) -> Draft | None:
+    key = Key(PREFIX + message.DESCRIPTOR.full_name, name)
+    needs = sorted({reference.need.key for reference in references} - {key})
     try:
         body = encode(message)
     except EncodeError:
-        reading.wrong(place.path, TOO_DEEP, place.node)
+        reading.wrong(at.path.rpartition(".")[0], TOO_DEEP, at.node)
         return None
-    at = Place(_value_of(place.node, field), path)
-    references = [
-        r for r in (*reader.references, *_belongs(type_url, name, at, reading)) if r.need.key.name not in elsewhere
-    ]
-    needs = tuple(sorted({(r.need.key.type_url, r.need.key.name) for r in references} - {(type_url, name)}))
-    return Draft(
-        OwnResource(type_url, name, content_version(body), body, needs), message, at, tuple(references), reading
-    )
+    own = OwnResource(*key, content_version(body), body, tuple((need.type_url, need.name) for need in needs))
+    return Draft(own, message, at, tuple(references), reading)
 
 
 def _belongs(type_url: str, name: str, at: Place, reading: Reading) -> Iterator[Reference]:
@@ -207,7 +209,9 @@ def _belongs(type_url: str, name: str, at: Place, reading: Reading) -> Iterator[
         yield Reference(Need(Key(TypeUrl.ROUTE, route), "name"), at)
 
 
-def _value_of(node: Node, field: str) -> Node:
-    pairs = node.pairs() if isinstance(node, MapNode) else ()
-    found = [v for k, v in pairs if isinstance(k, ScalarNode) and k.text in {field, "clusterName", "name"}]
-    return found[0] if found else node
+def _name_of(place: Place, type_url: str) -> Place:
+    """Return where a resource's name stands, or would."""
+    field = "cluster_name" if type_url == TypeUrl.ENDPOINT else "name"
+    pairs = place.node.pairs() if isinstance(place.node, MapNode) else ()
+    found = [v for k, v in pairs if isinstance(k, ScalarNode) and k.text in {field, "clusterName"}]
+    return Place(found[0] if found else place.node, below(place.path, field))

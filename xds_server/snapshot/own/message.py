@@ -24,7 +24,7 @@ from xds_server.policy.nodes import ListNode, MapNode, Node, ScalarNode
 from xds_server.policy.reading import Reading, below
 from xds_server.snapshot.own import known, scalars
 from xds_server.snapshot.own.needs import Need, needs_of
-from xds_server.snapshot.own.rules import DURATION, WRAPPERS, faults
+from xds_server.snapshot.own.rules import DURATION, WRAPPERS, Rules
 from xds_server.snapshot.resource import TypeUrl
 from xds_server.snapshot.wire import any_of
 
@@ -61,8 +61,9 @@ class _Entry(NamedTuple):
 class Reader:
     """Reads messages of one file. Problems go to `reading`, what the messages refer to into `references`."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, rules: Rules) -> None:
         self._reading = reading
+        self._rules = rules
         self.references: list[Reference] = []
 
     def typed(self, place: Place, *, inside: bool = False) -> Message | None:
@@ -263,7 +264,7 @@ class Reader:
 
     def _judge(self, message: Message, place: Place, entries: dict[str, _Entry], bad: set[str], *, whole: bool) -> None:
         """Check a message that has been read, and note what it refers to."""
-        for name, words in faults(message, bad, whole=whole):
+        for name, words in self._rules.faults(message, bad, whole=whole):
             at = entries[name].place if name in entries else place._replace(path=below(place.path, name))
             self._wrong(at if name else place, words)
         for name, entry in entries.items():

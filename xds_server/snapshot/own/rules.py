@@ -15,10 +15,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from envoy.annotations import deprecation_pb2
-from envoy.config.core.v3 import config_source_pb2
+from envoy.config.core.v3.config_source_pb2 import V3, ApiConfigSource
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from validate import validate_pb2
@@ -33,44 +33,72 @@ WRAPPERS = frozenset(
 DURATION = "google.protobuf.Duration"
 
 
-def faults(message: Message, apart: set[str], *, whole: bool) -> Iterator[Fault]:
-    """Return what Envoy would refuse in this message's own fields, those named in `apart` left out.
+class _Checked(NamedTuple):
+    """A field about which Envoy's API says something: its rules with their kind, or that it is no longer accepted."""
 
-    Unless it is `whole`, nothing is said of what is missing: something that could not be read may stand for it.
-    """
-    kind: Any = message.DESCRIPTOR
-    for oneof in kind.oneofs:
-        names = [field.name for field in oneof.fields]
-        required = whole and oneof.GetOptions().Extensions[validate_pb2.required] and apart.isdisjoint(names)
-        if required and message.WhichOneof(oneof.name) is None:
-            yield "", f"one of {', '.join(names)} is needed"
-    for field in kind.fields:
-        if field.name not in apart and (whole or _is_given(message, field)):
-            yield from ((field.name, words) for words in _field(message, field))
-    if isinstance(message, config_source_pb2.ApiConfigSource) and message.transport_api_version != config_source_pb2.V3:
-        yield "transport_api_version", "must be V3, the only version that Envoy speaks"
+    field: FieldDescriptor
+    disallowed: bool
+    rules: Any
+    kind: str | None
+
+    @property
+    def required(self) -> bool:
+        """Return whether a message must be given here."""
+        by_kind = self.kind in {"any", "duration", "timestamp"} and getattr(self.rules, self.kind).required
+        return self.field.containing_oneof is None and bool(self.rules.message.required or by_kind)
 
 
-def _field(message: Message, field: FieldDescriptor) -> Iterator[str]:
-    given = _is_given(message, field)
+class Rules:
+    """Checks messages. Keeps what the API says of each type: looking it up takes longer than applying it."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, tuple[_Checked, ...]] = {}
+        self._choices: dict[str, tuple[tuple[str, list[str]], ...]] = {}
+
+    def faults(self, message: Message, apart: set[str], *, whole: bool) -> Iterator[Fault]:
+        """Return what Envoy would refuse in this message's own fields, those named in `apart` left out.
+
+        Unless it is `whole`, nothing is said of what is missing: something that could not be read may stand for it.
+        """
+        kind: Any = message.DESCRIPTOR
+        if kind.full_name not in self._fields:
+            self._learn(kind)
+        for oneof, names in self._choices[kind.full_name] if whole else ():
+            if apart.isdisjoint(names) and message.WhichOneof(oneof) is None:
+                yield "", f"one of {', '.join(names)} is needed"
+        for checked in self._fields[kind.full_name]:
+            given = _is_given(message, checked.field)
+            if checked.field.name not in apart and (whole or given):
+                yield from ((checked.field.name, words) for words in _field(message, checked, given=given))
+        if isinstance(message, ApiConfigSource) and message.transport_api_version != V3:
+            yield "transport_api_version", "must be V3, the only version that Envoy speaks"
+
+    def _learn(self, kind: Any) -> None:
+        self._fields[kind.full_name] = tuple(found for field in kind.fields if (found := _checked(field)) is not None)
+        self._choices[kind.full_name] = tuple(
+            (oneof.name, [field.name for field in oneof.fields])
+            for oneof in kind.oneofs
+            if oneof.GetOptions().Extensions[validate_pb2.required]
+        )
+
+
+def _checked(field: FieldDescriptor) -> _Checked | None:
     options = field.GetOptions()
-    if given and options.Extensions[deprecation_pb2.disallowed_by_default]:
-        yield "Envoy no longer accepts this field; see its API documentation for what replaces it"
-    if not options.HasExtension(validate_pb2.rules):
-        return
+    disallowed = options.Extensions[deprecation_pb2.disallowed_by_default]
+    if not disallowed and not options.HasExtension(validate_pb2.rules):
+        return None
     rules = options.Extensions[validate_pb2.rules]
-    name = rules.WhichOneof("type")
-    if (
-        not given
-        and field.containing_oneof is None
-        and (rules.message.required or (name in {"any", "duration", "timestamp"} and getattr(rules, name).required))
-    ):
+    return _Checked(field, disallowed, rules, rules.WhichOneof("type"))
+
+
+def _field(message: Message, checked: _Checked, *, given: bool) -> Iterator[str]:
+    if given and checked.disallowed:
+        yield "Envoy no longer accepts this field; see its API documentation for what replaces it"
+    if not given and checked.required:
         yield "missing; Envoy needs it"
-        return
-    if not given and field.has_presence:
-        return
-    if name is not None:
-        words = _value(getattr(rules, name), name, _bare(getattr(message, field.name), field))
+    elif checked.kind is not None and (given or not checked.field.has_presence):
+        rules, value = getattr(checked.rules, checked.kind), getattr(message, checked.field.name)
+        words = _value(rules, checked.kind, _bare(value, checked.field))
         yield from words if given else (f"missing; it {word}" for word in words)
 
 
