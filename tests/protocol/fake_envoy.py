@@ -7,7 +7,9 @@ after it, and makes the client repeat its request for assignments before it ackn
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
+from typing import Generic, TypeVar
 
 from envoy.service.discovery.v3 import discovery_pb2
 
@@ -17,26 +19,35 @@ from xds_server.protocol.wire import Request
 BAD = "9"
 
 
-class FakeEnvoy:
+Q = TypeVar("Q")
+
+
+class FakeEnvoy(ABC, Generic[Q]):
     """Its own state, and the requests on their way to the server."""
 
     def __init__(self) -> None:
         self.has: dict[str, dict[str, str]] = {letter: {} for letter in "CELR"}
         self.warm: set[str] = set()
         self.warming: set[str] = set()
-        self.versions = dict.fromkeys("CELR", "")
-        self.nonces = dict.fromkeys("CELR", "")
-        self.out: deque[Request] = deque()
+        self.out: deque[Q] = deque()
         self.rejected = False
         self.fresh: set[tuple[str, str]] = set()
 
+    @abstractmethod
     def connects(self) -> None:
-        """Begin a new stream: every type is asked for at once, with the version it has."""
-        self.out.clear()
-        self.nonces = dict.fromkeys("CELR", "")
-        self.fresh = {(letter, name) for letter in "CELR" for name in self.names(letter)}
-        for letter in "CELR":
-            self._request(letter)
+        """Begin a new stream: every type is asked for at once, with what it has."""
+
+    @abstractmethod
+    def takes(self, data: bytes) -> None:
+        """Process one response."""
+
+    def learns(self, data: bytes) -> bool:
+        """Return whether a response says anything, be it nothing new."""
+        return True
+
+    @abstractmethod
+    def _request(self, letter: str, error: str | None = None) -> None:
+        """Say which names it wants now."""
 
     def names(self, letter: str) -> frozenset[str]:
         """Return what it asks for: the assignments of its clusters, the routes of its listeners."""
@@ -45,19 +56,6 @@ class FakeEnvoy:
         if letter == "R":
             return frozenset(version.split(":")[1] for version in self.has["L"].values())
         return frozenset()
-
-    def takes(self, data: bytes) -> None:
-        """Process one response."""
-        message = discovery_pb2.DiscoveryResponse.FromString(data)
-        letter = LETTERS[message.type_url]
-        came = dict(resource.value.decode().split("=") for resource in message.resources)
-        bad = sorted(name for name, version in came.items() if version.startswith(BAD))
-        {"C": self._clusters, "E": self._endpoints, "L": self._listeners, "R": self._routes}[letter](came)
-        self.nonces[letter] = message.nonce
-        if not bad:
-            self.versions[letter] = message.version_info
-        self.rejected |= bool(bad)
-        self._request(letter, f"bad: {bad}" if bad else None)
 
     def _clusters(self, came: dict[str, str]) -> None:
         had = self.has["C"]
@@ -107,6 +105,36 @@ class FakeEnvoy:
         asked = (letter, name) in self.fresh
         assert asked or self.rejected or self.has[letter].get(name) != version, f"{letter} {name}={version} came twice"
         self.fresh.discard((letter, name))
+
+
+class FakeSotwEnvoy(FakeEnvoy[Request]):
+    """It states all its names each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.versions = dict.fromkeys("CELR", "")
+        self.nonces = dict.fromkeys("CELR", "")
+
+    def connects(self) -> None:
+        """Begin a new stream: every type is asked for at once, with the version it has."""
+        self.out.clear()
+        self.nonces = dict.fromkeys("CELR", "")
+        self.fresh = {(letter, name) for letter in "CELR" for name in self.names(letter)}
+        for letter in "CELR":
+            self._request(letter)
+
+    def takes(self, data: bytes) -> None:
+        """Process one response."""
+        message = discovery_pb2.DiscoveryResponse.FromString(data)
+        letter = LETTERS[message.type_url]
+        came = dict(resource.value.decode().split("=") for resource in message.resources)
+        bad = sorted(name for name, version in came.items() if version.startswith(BAD))
+        {"C": self._clusters, "E": self._endpoints, "L": self._listeners, "R": self._routes}[letter](came)
+        self.nonces[letter] = message.nonce
+        if not bad:
+            self.versions[letter] = message.version_info
+        self.rejected |= bool(bad)
+        self._request(letter, f"bad: {bad}" if bad else None)
 
     def _request(self, letter: str, error: str | None = None) -> None:
         asked = Request(TYPES[letter], self.names(letter), self.versions[letter], self.nonces[letter], error, node())

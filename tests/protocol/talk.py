@@ -3,8 +3,8 @@
     world("C a=1", "E a=1", "L l=1 > R:r", "R r=1 > C:a")
 
 is a snapshot with a cluster `a`, its assignment, a listener and a route configuration; versions after `=`, what it
-needs after `>`. A cluster needs the assignment of its name. What a peer is sent reads `C 1: a=1 b=1`: type, nonce,
-resources.
+needs after `>`, its aliases after `@`. A cluster needs the assignment of its name. What a peer is sent reads
+`C 1: a=1 b=1`: type, nonce, resources.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ TYPES = {
     "L": TypeUrl.LISTENER,
     "R": TypeUrl.ROUTE,
     "T": TypeUrl.RUNTIME,
+    "V": TypeUrl.VIRTUAL_HOST,
     "S": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
 }
 LETTERS = {url: letter for letter, url in TYPES.items()}
@@ -38,13 +39,14 @@ def world(*lines: str, **versions: str) -> Snapshot:
 
 
 def _resource(line: str) -> Resource:
+    line, _, aliases = line.partition(" @ ")
     what, _, needs = line.partition(" > ")
     letter, named = what.split()
     name, _, version = named.partition("=")
     keys = [Key(TYPES[need[0]], need[2:]) for need in needs.split()]
     if letter == "C":
         keys.append(Key(TypeUrl.ENDPOINT, name))
-    return Resource(TYPES[letter], name, version, f"{name}={version}".encode(), tuple(keys))
+    return Resource(TYPES[letter], name, version, f"{name}={version}".encode(), tuple(keys), tuple(aliases.split()))
 
 
 @dataclass

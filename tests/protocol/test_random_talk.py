@@ -7,13 +7,17 @@ endpoints; nothing comes twice; and when all is quiet the client has exactly the
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.protocol.fake_envoy import BAD, FakeEnvoy
+from tests.protocol.fake_delta_envoy import FakeDeltaEnvoy
+from tests.protocol.fake_envoy import BAD, FakeEnvoy, FakeSotwEnvoy
 from tests.protocol.talk import LETTERS, TYPES, world
+from xds_server.protocol.conversation import Conversation
+from xds_server.protocol.delta import DeltaStream
 from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.sotw import SotwStream
 
@@ -40,17 +44,20 @@ def needs_of(route_version: str) -> list[str]:
 
 
 class Talk(RuleBasedStateMachine):
+    envoy_type: type[FakeEnvoy[Any]]
+    stream_type: type[Conversation[Any, Any]]
+
     def __init__(self) -> None:
         super().__init__()
         self.snapshot = world()
         self.sharing = Sharing()
         self.down: deque[bytes] = deque()
-        self.envoy = FakeEnvoy()
+        self.envoy = self.envoy_type()
         self.blind = False
         self._connect()
 
     def _connect(self) -> None:
-        self.stream = SotwStream(self.sharing)
+        self.stream = self.stream_type(self.sharing)
         self.down.clear()
         self.envoy.connects()
 
@@ -82,6 +89,16 @@ class Talk(RuleBasedStateMachine):
     def stream_breaks(self) -> None:
         self.stream.end()
         self._connect()
+
+    @rule()
+    def stream_breaks_in_peace(self) -> None:
+        """Where nothing is bad or owed, a client that comes back is sent nothing."""
+        self.all_is_said()
+        self.stream_breaks()
+        while self.envoy.out:
+            self.server_hears_one()
+        self.server_sends()
+        assert self._any_bad() or self.envoy.rejected or self._owed() or not any(map(self.envoy.learns, self.down))
 
     @rule()
     def all_is_said(self) -> None:
@@ -151,9 +168,29 @@ class Talk(RuleBasedStateMachine):
         clusters = self.envoy.has["C"].keys() - self.snapshot.resources.get(TYPES["C"], {}).keys() - named
         return clusters | (self.envoy.has["L"].keys() - self.snapshot.resources.get(TYPES["L"], {}).keys())
 
+    def _owed(self) -> bool:
+        """Return whether something is asked for that does not exist, or is kept although it is gone."""
+        return any(status.waiting for status in self.stream.status()) or any(
+            name not in self.snapshot.resources.get(TYPES[letter], {})
+            for letter in "CELR"
+            for name in (*self.envoy.names(letter), *self.envoy.has[letter])
+        )
+
     def _any_bad(self) -> bool:
         return any(r.version.startswith(BAD) for by_name in self.snapshot.resources.values() for r in by_name.values())
 
 
-Talk.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestTalk = Talk.TestCase
+class SotwTalk(Talk):
+    envoy_type = FakeSotwEnvoy
+    stream_type = SotwStream
+
+
+class DeltaTalk(Talk):
+    envoy_type = FakeDeltaEnvoy
+    stream_type = DeltaStream
+
+
+SotwTalk.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+DeltaTalk.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestSotw = SotwTalk.TestCase
+TestDelta = DeltaTalk.TestCase

@@ -24,7 +24,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from xds_server.protocol.events import Code, Event, Identified, ProtocolError, Sent, StaleNonce
 from xds_server.protocol.holding import Holding, Offering
 from xds_server.protocol.plan import Around, Plan
-from xds_server.protocol.rules import rule
+from xds_server.protocol.rules import referrers, rule
 from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.typestate import NOBODY, Flight, TypeState, TypeStatus
 from xds_server.protocol.wire import with_nonce
@@ -110,12 +110,18 @@ class Conversation(ABC, Generic[R, S]):
         return tuple(state.status() for state in self._order)
 
     def end(self) -> None:
-        """Note what the client's claims are worth when it comes back: rejected sets are applied as far as good."""
+        """Note what the client's claims are worth when it comes back.
+
+        A rejected set is applied as far as it is good. What is asked for by name may have been dropped and asked for
+        again while what names it was changing; the client's versions do not tell.
+        """
         if self._node is not None:
             self._sharing.doubt(self._node, self._unsettled())
 
     def _unsettled(self) -> frozenset[str]:
-        return frozenset(state.type_url for state in self._order if not state.settled)
+        unsettled = frozenset(state.type_url for state in self._order if not state.settled)
+        by_name = (s.type_url for s in self._order if not rule(s.type_url).wildcard)
+        return unsettled | {type_url for type_url in by_name if referrers(type_url) & unsettled}
 
     @abstractmethod
     def _believe(self, state: S, around: Around) -> None:

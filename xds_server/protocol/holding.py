@@ -17,13 +17,17 @@ and reconnects, a comparison does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
+from xds_server.protocol.rules import WILDCARD
 from xds_server.protocol.subscription import Subscription
-from xds_server.snapshot.resource import Resource, Snapshot, TypeUrl, content_version
+from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl, content_version
+
+UNKNOWN = (Key("", WILDCARD),)
+"""What a resource needs of which only a client's word is known, its name and version: anything, of any type."""
 
 _NOTHING: Mapping[str, Resource] = MappingProxyType({})
 
@@ -57,10 +61,16 @@ class Holding:
         return {name: "+".join(found) for name, found in versions.items()}
 
     @cached_property
-    def needed_clusters(self) -> frozenset[str]:
-        """For routes and listeners: return the clusters that they name."""
-        needs = (need for resource in self.resources.values() for need in resource.needs)
-        return frozenset(need.name for need in needs if need.type_url == TypeUrl.CLUSTER)
+    def _needed(self) -> Mapping[str, frozenset[str]]:
+        names: dict[str, set[str]] = {}
+        for resource in self.resources.values():
+            for need in resource.needs:
+                names.setdefault(need.type_url, set()).add(need.name)
+        return {type_url: frozenset(found) for type_url, found in names.items()}
+
+    def needed(self, type_url: str) -> frozenset[str]:
+        """Return the names of that type that these refer to; `*` is among them if that is not known."""
+        return self._needed.get(type_url, frozenset()) | self._needed.get("", frozenset())
 
     def has(self, resource: Resource, under: str) -> bool:
         """Return whether the client has exactly this, delivered for that cluster."""
@@ -73,8 +83,10 @@ class Holding:
         return Holding(kept, {name: self.under[name] for name in kept if name in self.under}, self.label)
 
     def _token(self, name: str) -> str:
-        under = self.under.get(name)
-        return f"{self.resources[name].version}\0{under}" if under else self.resources[name].version
+        resource, under = self.resources[name], self.under.get(name)
+        if resource.needs == UNKNOWN:
+            return f"{resource.version}\0?"  # never mistaken for the resource itself
+        return f"{resource.version}\0{under}" if under else resource.version
 
 
 NOTHING = Holding()
@@ -98,7 +110,21 @@ class Shelf:
         everything = self.resources
         if subscription.wildcard or subscription.names.issuperset(everything):
             return everything
-        return {name: everything[name] for name in sorted(subscription.names & everything.keys())}
+        names = subscription.names & everything.keys()
+        if self.aliases:
+            names |= {found for asked in subscription.names if (found := self.find(asked)) is not None}
+        return {name: everything[name] for name in sorted(names)}
+
+    @cached_property
+    def aliases(self) -> Mapping[str, str]:
+        """Return the resource that each alias names ("Resource names" under "Incremental xDS")."""
+        return {alias: resource.name for resource in self.resources.values() for alias in resource.aliases}
+
+    def find(self, asked: str) -> str | None:
+        """Return the resource that a name, an alias, or the domain at its end stands for, as a route would find it."""
+        if asked in self.resources:
+            return asked
+        return next((self.aliases[form] for form in _forms(asked) if form in self.aliases), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,3 +133,14 @@ class Offering:
 
     snapshot: Snapshot
     shelves: Mapping[str, Shelf]
+
+
+def _forms(asked: str) -> Iterator[str]:
+    """Return what a host may be listed as, in the order of a route's virtual hosts: exact, `*` before, after, alone."""
+    before, slash, host = asked.rpartition("/")
+    yield asked
+    host = host.lower()
+    patterns = [host, *(f"*{host[n:]}" for n in range(1, len(host)))]
+    patterns += [f"{host[:n]}*" for n in range(len(host) - 1, 0, -1)]
+    for pattern in (*patterns, "*"):
+        yield f"{before}{slash}{pattern}"

@@ -19,7 +19,7 @@ weight in the fleet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,6 +64,7 @@ class Scene(NamedTuple):
     returning: bool = False
     unsure: bool = False
     refused: frozenset[Version] = frozenset()
+    delta: bool = False
 
     @property
     def type_url(self) -> str:
@@ -76,6 +77,9 @@ class Plan:
     """What to send, if `due`: `carried`, of which `changed` is new to the client; then it has `after`.
 
     `waiting` is where it then still differs from the snapshot: held back, or kept although it is gone.
+
+    In delta, `removed` are told to be gone, `unresolved` are names of virtual hosts that nothing answers to, and
+    `aliases` names asked for that a carried resource answers to without listing them (asked, resource).
     """
 
     after: Holding
@@ -83,30 +87,39 @@ class Plan:
     changed: tuple[Version, ...]
     waiting: frozenset[str]
     due: bool
+    removed: tuple[str, ...] = ()
+    unresolved: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
 
 
 def plan(scene: Scene) -> Plan:
     """Decide what to send."""
     wanted = scene.around.shelf.wanted(scene.subscription)
+    changed, waiting = sorted_out(scene, wanted, scene.fresh)
+    gone = scene.held.resources.keys() - wanted.keys()
+    versions = tuple(Version(r.name, r.version) for r in changed)
+    if not rule(scene.type_url).full_state:
+        after = after_sending(scene, wanted, waiting, gone) if changed else scene.held
+        return Plan(after, tuple(changed), versions, frozenset(waiting), due=bool(changed))
+    kept = gone if scene.returning else gone & _in_use(scene)
+    after = after_sending(scene, wanted, waiting, kept)
+    asked = scene.answer or bool(scene.fresh) or (scene.returning and bool(gone))
+    due = asked or after.digest != scene.last.digest
+    return Plan(after, tuple(after.resources.values()), versions, frozenset(waiting | kept), due)
+
+
+def sorted_out(scene: Scene, wanted: Mapping[str, Resource], asked: Set[str]) -> tuple[list[Resource], set[str]]:
+    """Return what is new to the client or `asked` for anew, and the names of what is held back."""
     changed: list[Resource] = []
     waiting: set[str] = set()
     for resource in wanted.values():
-        if resource.name not in scene.fresh and scene.held.has(resource, under(scene, resource.name)):
+        if resource.name not in asked and scene.held.has(resource, under(scene, resource.name)):
             continue
         if _must_wait(scene, resource):
             waiting.add(resource.name)
         else:
             changed.append(resource)
-    gone = scene.held.resources.keys() - wanted.keys()
-    versions = tuple(Version(r.name, r.version) for r in changed)
-    if not rule(scene.type_url).full_state:
-        after = _after(scene, wanted, waiting, gone) if changed else scene.held
-        return Plan(after, tuple(changed), versions, frozenset(waiting), due=bool(changed))
-    kept = gone if scene.returning else gone & _in_use(scene)
-    after = _after(scene, wanted, waiting, kept)
-    asked = scene.answer or bool(scene.fresh) or (scene.returning and bool(gone))
-    due = asked or after.digest != scene.last.digest
-    return Plan(after, tuple(after.resources.values()), versions, frozenset(waiting | kept), due)
+    return changed, waiting
 
 
 def complete(scene: Scene) -> Holding:
@@ -117,9 +130,14 @@ def complete(scene: Scene) -> Holding:
 
 def under(scene: Scene, name: str) -> str:
     """Return the version of the cluster that an assignment sent now is delivered for; empty for other types."""
-    if scene.around.clusters is None or scene.type_url != TypeUrl.ENDPOINT:
+    return under_now(scene.around, name)
+
+
+def under_now(around: Around, name: str) -> str:
+    """Return the same, by what an assignment depends on."""
+    if around.clusters is None or around.shelf.type_url != TypeUrl.ENDPOINT:
         return ""
-    return scene.around.clusters.parents.get(name, "")
+    return around.clusters.parents.get(name, "")
 
 
 def _must_wait(scene: Scene, resource: Resource) -> bool:
@@ -150,15 +168,11 @@ def _in_place(names: Iterable[str], clusters: Holding, endpoints: Holding | None
 def _in_use(scene: Scene) -> frozenset[str]:
     if not scene.subscription.wildcard:
         return frozenset()
-    return frozenset().union(*(user.needed_clusters for user in scene.around.users))
+    return frozenset().union(*(user.needed(TypeUrl.CLUSTER) for user in scene.around.users))
 
 
-def _after(
-    scene: Scene,
-    wanted: Mapping[str, Resource],
-    waiting: set[str],
-    kept: set[str],
-) -> Holding:
+def after_sending(scene: Scene, wanted: Mapping[str, Resource], waiting: Set[str], kept: Set[str]) -> Holding:
+    """Return what the client has after a response with all that is wanted and not waiting."""
     if not waiting and not kept:
         return _holding(scene, wanted, {name: under(scene, name) for name in wanted})
     held = scene.held

@@ -9,7 +9,8 @@ absence deletes ("Deleting Resources"); for every other type it may carry any pa
 routes are not in that sentence, but Envoy treats them so (a SotW update deletes the scopes that are not in it).
 
 `wildcard` follows "How the client specifies what resources to return": a client that never named a resource means all.
-The page grants this to listeners and clusters; Envoy also asks for scoped routes with an empty list. For the others an
+The page grants this to listeners and clusters; Envoy also asks for scoped routes with an empty list, and in delta for
+virtual hosts, which it then adds to by name, on demand. For the others an
 empty list means nothing: an Envoy without EDS clusters sends just that after a reconnect. The explicit name `*` is
 honoured for every type.
 """
@@ -23,9 +24,6 @@ from typing import NamedTuple
 from xds_server.snapshot.resource import TypeUrl
 
 WILDCARD = "*"
-
-SCOPED_ROUTE = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
-VIRTUAL_HOST = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 
 
 class Rule(NamedTuple):
@@ -42,14 +40,36 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         TypeUrl.CLUSTER: Rule(1, full_state=True, wildcard=True),
         TypeUrl.ENDPOINT: Rule(2),
         TypeUrl.LISTENER: Rule(3, full_state=True, wildcard=True),
-        SCOPED_ROUTE: Rule(4, full_state=True, wildcard=True),
+        TypeUrl.SCOPED_ROUTE: Rule(4, full_state=True, wildcard=True),
         TypeUrl.ROUTE: Rule(5),
-        VIRTUAL_HOST: Rule(6),
+        TypeUrl.VIRTUAL_HOST: Rule(6, wildcard=True),
     }
 )
 
 OTHER = Rule(7)
 """Secrets, extension configuration and types unknown here: by name, any part, after what they may refer to."""
+
+
+REFERRERS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        TypeUrl.RUNTIME: frozenset(),
+        TypeUrl.CLUSTER: frozenset({TypeUrl.LISTENER, TypeUrl.ROUTE, TypeUrl.VIRTUAL_HOST}),
+        TypeUrl.ENDPOINT: frozenset({TypeUrl.CLUSTER}),
+        TypeUrl.LISTENER: frozenset(),
+        TypeUrl.SCOPED_ROUTE: frozenset(),
+        TypeUrl.ROUTE: frozenset({TypeUrl.LISTENER, TypeUrl.SCOPED_ROUTE}),
+        TypeUrl.VIRTUAL_HOST: frozenset(),
+    }
+)
+"""Which types may name a resource of a type. In delta a resource is removed only when nothing the client has names it:
+"Stale CDS clusters and related EDS endpoints (ones no longer being referenced) can then be removed"."""
+
+REFERRERS_OF_OTHERS = frozenset({TypeUrl.CLUSTER, TypeUrl.LISTENER})
+
+
+def referrers(type_url: str) -> frozenset[str]:
+    """Return the types that may name a resource of this one."""
+    return REFERRERS.get(type_url, REFERRERS_OF_OTHERS)
 
 
 def rule(type_url: str) -> Rule:

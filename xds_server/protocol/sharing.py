@@ -13,9 +13,12 @@ from collections.abc import Set
 from dataclasses import replace
 from typing import Generic, TypeVar
 
+from xds_server.protocol.delta_plan import delta_plan
+from xds_server.protocol.delta_wire import encode_delta_response
 from xds_server.protocol.events import Identified
 from xds_server.protocol.holding import Holding, Offering, Shelf
-from xds_server.protocol.plan import Plan, Scene, complete, plan
+from xds_server.protocol.plan import Around, Plan, Scene, complete, plan
+from xds_server.protocol.recall import plain_digest, recall
 from xds_server.protocol.subscription import Subscription
 from xds_server.protocol.wire import encode_response
 from xds_server.snapshot.resource import Snapshot
@@ -80,6 +83,7 @@ class Sharing:
         self._bodies: Recent[tuple[str, Plan], bytes] = Recent(PLANS, BODY_BYTES)
         self._complete: Recent[Scene, Holding] = Recent(PLANS)
         self._holdings: Recent[tuple[str, str, str], Holding] = Recent(HOLDINGS)
+        self._claims: Recent[tuple[Around, frozenset[tuple[str, str]], bool], Holding] = Recent(PLANS)
         self._doubts: Recent[Identified, frozenset[str]] = Recent(DOUBTS)
         self._names: Recent[frozenset[str], frozenset[str]] = Recent(NAME_SETS)
 
@@ -100,14 +104,15 @@ class Sharing:
         known = self._plans.get(scene)
         if known is not None:
             return known
-        made = plan(scene)
+        made = delta_plan(scene) if scene.delta else plan(scene)
         return self._plans.put(scene, replace(made, after=self._canonical(scene.type_url, made.after)))
 
     def within(self, type_url: str, holding: Holding, subscription: Subscription) -> Holding:
         """Return what is left of a holding for a client with that subscription."""
         if subscription.wildcard or subscription.names.issuperset(holding.resources):
             return holding
-        return self.without(type_url, holding, holding.resources.keys() - subscription.names)
+        covered = Shelf(type_url, holding.resources).wanted(subscription)
+        return self.without(type_url, holding, holding.resources.keys() - covered.keys())
 
     def without(self, type_url: str, holding: Holding, names: Set[str]) -> Holding:
         """Return the rest of a holding."""
@@ -121,6 +126,26 @@ class Sharing:
             return known
         body = encode_response(type_url, planned.after.version, planned.carried, self._server)
         return self._bodies.put(key, body, len(body))
+
+    def delta_body(self, type_url: str, planned: Plan) -> bytes:
+        """Return the delta response of a plan, encoded, without a nonce."""
+        key = (type_url, planned)
+        known = self._bodies.get(key)
+        if known is not None:
+            return known
+        body = encode_delta_response(type_url, planned, self._server)
+        return self._bodies.put(key, body, len(body))
+
+    def recalled(self, around: Around, claim: frozenset[tuple[str, str]], *, doubted: bool) -> Holding:
+        """Return what a client has that names these versions; if `doubted`, of no version that we know."""
+        key = (around, claim, doubted)
+        known = self._claims.get(key)
+        if known is not None:
+            return known
+        type_url = around.shelf.type_url
+        before = None if doubted else self._holdings.get((type_url, plain_digest(claim), around.shelf.label))
+        made = recall(around, dict(claim), before, doubted=doubted)
+        return self._claims.put(key, self._canonical(type_url, made))
 
     def claimed(self, scene: Scene, version: str) -> Holding | None:
         """Return what a client has that names this version as its own; None if that cannot be told."""

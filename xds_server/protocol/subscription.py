@@ -26,6 +26,13 @@ class Subscription(NamedTuple):
         legacy = not explicit and rule(type_url).wildcard
         return Subscription(names - {WILDCARD}, legacy or WILDCARD in names, explicit)
 
+    def changed(self, type_url: str, added: frozenset[str], removed: frozenset[str], *, first: bool) -> Subscription:
+        """Return the subscription after a delta request. A name in both lists is one to be reminded of."""
+        legacy = first and not added and not removed and rule(type_url).wildcard
+        kept = self.wildcard and WILDCARD not in removed
+        names = (self.names - removed) | (added - {WILDCARD})
+        return Subscription(names, legacy or kept or WILDCARD in added, self.explicit or bool(added))
+
     def covers(self, name: str) -> bool:
         """Return whether the client wants that resource."""
         return self.wildcard or name in self.names

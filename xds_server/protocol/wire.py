@@ -45,29 +45,30 @@ def decode_request(data: bytes, *, with_node: bool) -> Request:
         names=frozenset(message.resource_names),
         version=message.version_info,
         nonce=message.response_nonce,
-        error=_error(message),
+        error=error_text(message),
         node=identify(message.node) if with_node else None,
     )
 
 
 def encode_response(type_url: str, version: str, resources: Iterable[Resource], server: str = "") -> bytes:
     """Return a `DiscoveryResponse` without its nonce."""
-    any_type = _field(1, type_url.encode())
-    parts = [_field(1, version.encode()), _field(4, type_url.encode())]
+    any_type = field(1, type_url.encode())
+    parts = [field(1, version.encode()), field(4, type_url.encode())]
     if server:
-        parts.append(_field(6, _field(1, server.encode())))
+        parts.append(field(6, field(1, server.encode())))
     for resource in resources:
-        value = _header(2, len(resource.body))
-        parts += (_header(2, len(any_type) + len(value) + len(resource.body)), any_type, value, resource.body)
+        value = header(2, len(resource.body))
+        parts += (header(2, len(any_type) + len(value) + len(resource.body)), any_type, value, resource.body)
     return b"".join(parts)
 
 
 def with_nonce(body: bytes, nonce: str) -> bytes:
     """Return the complete response for one stream."""
-    return body + _field(5, nonce.encode())
+    return body + field(5, nonce.encode())
 
 
-def _error(message: discovery_pb2.DiscoveryRequest) -> str | None:
+def error_text(message: Any) -> str | None:
+    """Return why a client rejects a response, in its words; None if it does not."""
     if not message.HasField("error_detail"):
         return None
     return message.error_detail.message or f"code {message.error_detail.code}"
@@ -87,11 +88,13 @@ def identify(node: Any) -> Identified:
     )
 
 
-def _field(number: int, value: bytes) -> bytes:
-    return _header(number, len(value)) + value
+def field(number: int, value: bytes) -> bytes:
+    """Return a field of bytes or text."""
+    return header(number, len(value)) + value
 
 
-def _header(number: int, length: int) -> bytes:
+def header(number: int, length: int) -> bytes:
+    """Return what stands before the content of a field of that length."""
     return bytes((number << 3 | _LENGTH_DELIMITED,)) + _varint(length)
 
 

@@ -37,13 +37,18 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One resource. `body` is the serialized message (without its `Any` wrapper), `needs` what it refers to by name."""
+    """One resource. `body` is the serialized message (without its `Any` wrapper), `needs` what it refers to by name.
+
+    `aliases` are other names that it may be asked for by in delta: for a virtual host, its route configuration's name
+    and one of its domains, `shop/www.example.com`; a domain may begin or end with `*`, as in a route.
+    """
 
     type_url: str
     name: str
     version: str
     body: bytes = field(repr=False, metadata={"recorded_as": b""})  # it may hold a secret
     needs: tuple[Key, ...] = ()
+    aliases: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:

@@ -1,0 +1,72 @@
+"""The delta conversation of one stream: the same shape as SotW's, `receive` a request and `offer` the latest snapshot.
+
+    client                                server
+      │  names added, versions it has       │   who it is (node), once
+      ├────────────────────────────────────►│
+      │     what differs, what is gone      │   at most one response per type is unanswered
+      │◄────────────────────────────────────┤
+      │  ACK or NACK, by nonce              │   then the latest snapshot is compared again
+      ├────────────────────────────────────►│
+      │  names added, names removed         │   at any time, with or without a nonce
+      ├────────────────────────────────────►│
+
+Rules, with their sections of Envoy's `xds_protocol` page; those of names are in `subscription.py` and `delta_type.py`,
+those of responses in `delta_plan.py`:
+
+- A request with an older nonce answers nothing, but its names count: "the server must honor changes to the subscription
+  state even if the nonce is stale" ("Incremental xDS"). A request without a nonce is a change of names alone.
+- A NACK is known by `error_detail` ("ACK/NACK and resource type instance version").
+- `initial_resource_versions` of the first request of a type say what the client has ("Incremental xDS", reconnect):
+  only the difference is sent, and what was deleted meanwhile is removed. A version that is not known here any more
+  still tells that the client has the name, and that it may need anything. A client that left while it was
+  rejecting something has more than its versions say; one that left while its clusters changed may wait for their
+  assignments: for those types everything is sent again.
+"""
+
+from __future__ import annotations
+
+from xds_server.protocol.conversation import Conversation, holdings
+from xds_server.protocol.delta_type import DeltaType
+from xds_server.protocol.delta_wire import DeltaRequest
+from xds_server.protocol.events import Event, Subscribed
+from xds_server.protocol.holding import Holding
+from xds_server.protocol.plan import Around, Plan
+from xds_server.protocol.rules import referrers
+
+
+class DeltaStream(Conversation[DeltaRequest, DeltaType]):
+    """One stream. Not for several threads; it never waits."""
+
+    variant = "delta"
+
+    def receive(self, request: DeltaRequest) -> tuple[Event, ...]:
+        """Take in a request; `offer` then says what to answer. Raises ProtocolError."""
+        events = [*self._introduced(request)]
+        state = self._types.get(request.type_url)
+        asked = len(request.added | request.versions) + (len(state.subscription.names) if state else 0)
+        self._check(request.type_url, asked - len(request.removed))
+        first = state is None
+        state = state or self._begin(DeltaType(request.type_url, request.versions))
+        flight = state.flight
+        if request.nonce and (flight is None or flight.nonce != request.nonce):
+            events.append(self._crossed(request.type_url, request.nonce))
+        elif request.nonce and flight is not None:
+            self._offered = None
+            events.append(self._answered(state, flight, request.error))
+        if first or request.added or request.removed:
+            self._offered = None
+            if state.change(request, self._sharing, first=first):
+                events.append(Subscribed(request.type_url, state.subscription.names, state.subscription.wildcard))
+        return tuple(events)
+
+    def _believe(self, state: DeltaType, around: Around) -> None:
+        assert isinstance(state.claim, frozenset)
+        doubted = self._sharing.doubted(self._node, state.type_url)
+        state.recognise(self._sharing.recalled(around, state.claim, doubted=doubted), self._sharing)
+
+    def _users(self, state: DeltaType) -> tuple[Holding, ...]:
+        users = referrers(state.type_url)
+        return holdings(s for s in self._order if s.type_url in users) if users else ()
+
+    def _body(self, state: DeltaType, planned: Plan) -> bytes:
+        return self._sharing.delta_body(state.type_url, planned)

@@ -1,0 +1,70 @@
+"""Where one delta stream is with one type: what differs from SotW is how names change, and what a rejection leaves.
+
+Names are added and removed, and a name that is added again is to be answered again even if unchanged: the client may
+have forgotten it ("Subscribing to Resources" under "Incremental xDS"). A name that is removed while `*` stays is
+answered too: with the resource, or by telling that it is gone ("Unsubscribing from Resources").
+
+A rejected response was applied in part, and nobody knows which: an Envoy applies the removals and the good clusters and
+listeners, and stops at the first bad one of other types. So what was in it is owed again (`fresh`), removals ride along
+with the next response, and only when one single resource was in it is it known that nothing happened. A response
+with nothing but removals that is rejected is not repeated.
+"""
+
+from __future__ import annotations
+
+from xds_server.protocol.delta_wire import DeltaRequest
+from xds_server.protocol.holding import Holding
+from xds_server.protocol.plan import Around, Scene
+from xds_server.protocol.rules import WILDCARD
+from xds_server.protocol.sharing import Sharing
+from xds_server.protocol.typestate import Flight, TypeState
+
+
+class DeltaType(TypeState):
+    """One type on one delta stream."""
+
+    __slots__ = ()
+
+    def change(self, request: DeltaRequest, sharing: Sharing, *, first: bool) -> bool:
+        """Take in the names of a request; return whether the subscription is another one now."""
+        before = self.subscription
+        after = before.changed(self.type_url, request.added, request.removed, first=first)
+        asked = (request.added - {WILDCARD}) | (after.added_since(before) & {WILDCARD})
+        if after.wildcard:
+            asked |= request.removed & before.names
+        if after == before and not asked:
+            return first
+        self.calm = None
+        self.subscription = after._replace(names=sharing.names(after.names))
+        self.fresh = frozenset(name for name in self.fresh if after.covers(name)) | asked
+        self.held = sharing.within(self.type_url, self.held, after)
+        self.last = sharing.within(self.type_url, self.last, after)
+        return first or after != before
+
+    def rejected(self, flight: Flight, error: str, sharing: Sharing) -> None:  # noqa: ARG002  (SotW reads the words)
+        """Take in what a rejection says of the client's state."""
+        planned = flight.plan
+        self.refusals = self.refusals.nacked(planned.changed)
+        self.held = sharing.without(self.type_url, self.held, frozenset(planned.removed))
+        self.last = self.held
+        if len(planned.changed) > 1 or (planned.changed and planned.removed):
+            touched = {version.name for version in planned.changed}.union(planned.removed)
+            self.fresh |= {name for name in touched if self.subscription.covers(name)}
+
+    def recognise(self, held: Holding, sharing: Sharing) -> None:
+        """Take in what the client has, by its own account in the first request."""
+        self.claim = ""
+        self.held = sharing.within(self.type_url, held, self.subscription)
+        self.last = self.held
+        self.acked = held.version
+        self.returning = True
+        self.fresh = frozenset(name for name in self.fresh if name not in {*self.held.resources, WILDCARD})
+
+    @property
+    def settled(self) -> bool:
+        """Return whether the client has exactly what the versions say that it can name."""
+        return self.flight is None and not self.fresh
+
+    def scene(self, around: Around) -> Scene:
+        """Return all that the next plan depends on."""
+        return super().scene(around)._replace(answer=False, unsure=False, delta=True)
