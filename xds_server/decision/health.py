@@ -36,6 +36,7 @@ from dataclasses import replace
 
 from xds_server.decision.agents import AgentBook
 from xds_server.decision.evidence import MONITOR, EndpointBook
+from xds_server.decision.health_words import link_event, verdict_event
 from xds_server.decision.measured import NOTHING_MEASURED, Measured
 from xds_server.decision.traffic import TrafficBook
 from xds_server.decision.verdicts import (
@@ -57,7 +58,6 @@ from xds_server.model import (
     Health,
     LoadReport,
     Observation,
-    Severity,
     Target,
     Verdict,
 )
@@ -185,7 +185,7 @@ class HealthBook:
             self._believe(place, belief)
             if before is None or before.verdict != belief.verdict:
                 changed.add(place.service)
-                events.extend(_event(place, before.verdict if before else None, belief.verdict, now))
+                events.extend(verdict_event(place, before.verdict if before else None, belief.verdict, now))
         return frozenset(changed), tuple(events)
 
     def next_change(self, now: float) -> float | None:
@@ -296,8 +296,8 @@ class HealthBook:
             self._cuts[place] = after
         else:
             self._cuts.pop(place, None)
-        events += [_link(place, view, "cut", "warning", now) for view in sorted(after.keys() - before.keys())]
-        events += [_link(place, view, "restored", "info", now) for view in sorted(before.keys() - after.keys())]
+        events += [link_event(place, view, "cut", "warning", now) for view in sorted(after.keys() - before.keys())]
+        events += [link_event(place, view, "restored", "info", now) for view in sorted(before.keys() - after.keys())]
 
     def _blind(self, view: str, service: str, now: float) -> bool:
         """Return whether a view sees every region of a service down: then its own network is what is gone."""
@@ -378,34 +378,3 @@ def _steady(before: float | None, ms: float) -> float:
 
 def _fell(belief: Belief, since: float) -> bool:
     return belief.verdict.health is Health.DOWN and belief.falls > 0 and belief.fell_at >= since
-
-
-def _link(place: Place, view: str, what: str, severity: Severity, now: float) -> Event:
-    fields = (("service", place.service), ("region", place.region), ("view", view))
-    words = f"{view} cannot reach {place.service} in {place.region}, others can: moved for that view only"
-    if what == "restored":
-        words = f"{view} reaches {place.service} in {place.region} again"
-    return Event(f"link.{what}", now, words, severity, fields)
-
-
-_KINDS: Mapping[Health, tuple[str, Severity]] = {
-    Health.HEALTHY: ("region.up", "info"),
-    Health.DEGRADED: ("region.degraded", "warning"),
-    Health.DOWN: ("region.down", "alarm"),
-    Health.RECOVERING: ("region.recovering", "info"),
-    Health.DRAINING: ("region.draining", "info"),
-    Health.UNKNOWN: ("region.unknown", "alarm"),
-}
-
-
-def _event(place: Place, before: Verdict | None, after: Verdict, now: float) -> list[Event]:
-    """Return the event of a change of health; a first sight of a healthy region and each ramp step are not news."""
-    if before is not None and before.health is after.health and before.held is after.held:
-        return []
-    if before is None and after.health is Health.HEALTHY:
-        return []
-    kind, severity = _KINDS[after.health]
-    was = "unseen" if before is None else str(before.health)
-    fields = (("service", place.service), ("region", place.region), ("was", was), ("score", f"{after.score:.2f}"))
-    message = f"{place.service} in {place.region} is {after.health}: {after.reason}"
-    return [Event(kind, now, message, severity, fields)]
