@@ -31,7 +31,6 @@ IN_ANY = (
     "extensions.access_loggers.grpc",
     "extensions.common.matching",
     "extensions.filters.common.matcher.action",
-    "extensions.filters.http.admission_control",
     "extensions.filters.http.header_mutation",
     "extensions.filters.http.router",
     "extensions.filters.http.upstream_codec",
