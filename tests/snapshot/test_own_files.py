@@ -82,6 +82,25 @@ def test_what_is_ours_does_not_change_beside_own_resources() -> None:
         assert {n: r for n, r in beside.resources[type_url].items() if n != "r"} == dict(by_name)
 
 
+def test_the_names_that_are_taken_are_those_of_the_snapshots() -> None:
+    """Hold the check of names to what is built, in every view: a name we come to use must be taken from then on."""
+    decision, found = even(POLICY), addresses(POLICY)
+    kinds = {TypeUrl.LISTENER: LISTENER, TypeUrl.ROUTE: ROUTES, TypeUrl.CLUSTER: CLUSTER}
+    for fleet in POLICY.fleets:
+        for region in POLICY.regions:
+            snapshot = build(POLICY, decision, ViewKey(fleet, region), found)
+            assert set(snapshot.resources) - set(kinds) == {TypeUrl.ENDPOINT}
+            for type_url, kind in kinds.items():
+                for name in snapshot.resources[type_url]:
+                    said = problems(one(f'{{"@type": {kind}, name: {name}}}'))
+                    assert f'{name}" is the name of what the policy itself makes' in said[0]
+            assert all(merged(one(route_to(name)), of=_only(fleet)) for name in snapshot.resources[TypeUrl.CLUSTER])
+
+
+def _only(fleet: str) -> Policy:
+    return replace(POLICY, fleets={fleet: POLICY.fleets[fleet]})
+
+
 def test_the_digest_says_what_is_served_and_to_whom() -> None:
     texts = [
         one(cluster("a")),
@@ -194,7 +213,7 @@ MISTAKES = [
     ),
     (
         one('{"@type": type.googleapis.com/envoy.config.route.v3.VirtualHost, name: v, domains: ["*"]}'),
-        "2:76: resources[0].name: a virtual host of its own is named ROUTE_CONFIGURATION/HOST",
+        "2:76: resources[0].name: a virtual host of its own is named ROUTE_CONFIGURATION/NAME",
     ),
     (
         one(
@@ -226,6 +245,17 @@ def test_a_name_must_be_there_in_every_view_that_needs_it() -> None:
     assert '"mine" in view default/ap-southeast-1 and 5 more' in problem
     assert merged(everywhere.replace("resources", "views: {regions: [us-east-1]}\nresources", 1), near).policy.own
     assert merged("in_bootstrap: [mine]\n" + everywhere).policy.own[0].needs == ()
+
+
+def test_a_virtual_host_belongs_to_a_route_configuration_and_is_found_by_its_domains() -> None:
+    kind = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
+    host = one(f'{{"@type": {kind}, name: mine/shop, domains: [a.example, "*.b.example"]}}')
+    (problem,) = problems(host)
+    assert 'there is no route configuration "mine" in view' in problem
+    own = merged(host, one(route_to("checkout@us-east-1", "mine"))).policy
+    resource = build(own, even(own), ViewKey("web", "us-east-1"), addresses(own)).resources[TypeUrl.VIRTUAL_HOST]
+    assert resource["mine/shop"].aliases == ("mine/a.example", "mine/*.b.example")
+    assert resource["mine/shop"].needs == (Key(TypeUrl.ROUTE, "mine"),)
 
 
 def test_a_fleet_that_does_not_use_a_service_has_no_such_cluster() -> None:

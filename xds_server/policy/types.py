@@ -132,7 +132,7 @@ class OwnResource:
     """A resource that the operator wrote in Envoy's own form, for the Envoys of some fleets and regions (None: all).
 
     `body` is opaque here: the serialized message, which may hold a secret. `needs` are type and name of what it refers
-    to. Made by `snapshot/own` alone.
+    to, `aliases` other names that it may be asked for by. Made by `snapshot/own` alone.
     """
 
     type_url: str
@@ -140,6 +140,7 @@ class OwnResource:
     version: str
     body: bytes = field(repr=False, metadata={"recorded_as": b""})
     needs: tuple[tuple[str, str], ...] = ()
+    aliases: tuple[str, ...] = ()
     fleets: tuple[str, ...] | None = None
     regions: tuple[str, ...] | None = None
 

@@ -234,7 +234,7 @@ class Builder:
 
 def _own_resource(own: OwnResource) -> Resource:
     needs = tuple(Key(type_url, name) for type_url, name in own.needs)
-    return Resource(own.type_url, own.name, own.version, own.body, needs)
+    return Resource(own.type_url, own.name, own.version, own.body, needs, own.aliases)
 
 
 def _deployments(service: Service) -> list[Deployment]:

@@ -195,8 +195,16 @@ def _draft(message: Message, name: str, at: Place, references: list[Reference], 
     except EncodeError:
         reading.wrong(at.path.rpartition(".")[0], TOO_DEEP, at.node)
         return None
-    own = OwnResource(*key, content_version(body), body, tuple((need.type_url, need.name) for need in needs))
+    pairs = tuple((need.type_url, need.name) for need in needs)
+    own = OwnResource(*key, content_version(body), body, pairs, _aliases(key, message))
     return Draft(own, message, at, tuple(references), reading)
+
+
+def _aliases(key: Key, message: Any) -> tuple[str, ...]:
+    """Return the names by which Envoy asks for a virtual host: its route configuration's and each of its domains."""
+    if key.type_url != TypeUrl.VIRTUAL_HOST:
+        return ()
+    return tuple(f"{key.name.partition('/')[0]}/{domain}" for domain in message.domains)
 
 
 def _belongs(type_url: str, name: str, at: Place, reading: Reading) -> Iterator[Reference]:
@@ -204,7 +212,7 @@ def _belongs(type_url: str, name: str, at: Place, reading: Reading) -> Iterator[
     if type_url == TypeUrl.VIRTUAL_HOST:
         route, slash, host = name.partition("/")
         if not slash or not route or not host:
-            reading.wrong(at.path, "a virtual host of its own is named ROUTE_CONFIGURATION/HOST", at.node)
+            reading.wrong(at.path, "a virtual host of its own is named ROUTE_CONFIGURATION/NAME", at.node)
             return
         yield Reference(Need(Key(TypeUrl.ROUTE, route), "name"), at)
 
