@@ -92,6 +92,11 @@ class Conversation(ABC, Generic[R, S]):
         """Return whether the first request has come."""
         return self._node is not None
 
+    @property
+    def claims(self) -> bool:
+        """Return whether the client has said, and it is not yet settled, that it has something already."""
+        return any(state.claim for state in self._order)
+
     @abstractmethod
     def receive(self, request: R) -> tuple[Event, ...]:
         """Take in a request; `offer` then says what to answer. Raises ProtocolError."""

@@ -20,6 +20,12 @@ class TransportOptions:
     Responses are ours: up to 64 MiB, where Envoy's own limit ends. `streams_per_connection` is 10 times what one Envoy
     opens without ADS. A client that has opened a stream must say who it is within `first_request_s`. `burst` requests
     at once, then `requests_per_s`: an Envoy sends one per response and one per change of what it asks for.
+
+    `first_answers_per_s`, after `first_answers_at_once`, is how fast clients that connect are served: ten thousand
+    within ten seconds, at about what one core can do. A connection older than `max_connection_age_s` (give or take a
+    tenth, so that they do not all end together) is told to go elsewhere, and cut off `max_connection_age_grace_s`
+    later; None lets it live, which a fleet of one control plane wants. On shutdown streams end at `drain_per_s`, so
+    that the next server is not run over.
     """
 
     keepalive_s: float = 30.0
@@ -32,11 +38,19 @@ class TransportOptions:
     first_request_s: float = 20.0
     requests_per_s: float = 100.0
     burst: int = 1_000
+    first_answers_per_s: float = 1_000.0
+    first_answers_at_once: int = 500
+    max_connection_age_s: float | None = None
+    max_connection_age_grace_s: float = 5.0
+    drain_per_s: float = 2_000.0
 
 
 def channel_options(options: TransportOptions) -> list[tuple[str, int]]:
     """Return the channel arguments of the server."""
+    age = options.max_connection_age_s
+    ages = {"max_connection_age": age, "max_connection_age_grace": options.max_connection_age_grace_s} if age else {}
     return [
+        *((f"grpc.{name}_ms", int(seconds * 1000)) for name, seconds in ages.items()),
         ("grpc.so_reuseport", 0),  # or a second server on a taken port would share its connections unnoticed
         ("grpc.keepalive_time_ms", int(options.keepalive_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(options.keepalive_timeout_s * 1000)),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -16,12 +17,14 @@ import grpc
 from xds_server.model import ViewKey
 from xds_server.protocol.events import Code, Identified
 from xds_server.protocol.sharing import Sharing
+from xds_server.transport.admission import Admission
 from xds_server.transport.clients import ClientEvent, ClientStatus
 from xds_server.transport.options import TransportOptions, channel_options
 from xds_server.transport.publisher import Publisher
+from xds_server.transport.services import ADS, METHODS, Method
 from xds_server.transport.stream import ClientStream, Surroundings
 
-SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+SERVICE = ADS
 STREAMS_PER_TURN = 32
 """Streams the pump wakes before others get a turn: a few milliseconds of work."""
 
@@ -35,8 +38,9 @@ class BindError(Exception):
 
 
 class XdsServer:
-    """Serves ADS. `assign` says which view a client gets, or raises Refused; `on_event` hears what clients say.
+    """Serves all the methods of `services.py`.
 
+    `assign` says which view a client gets, or raises Refused; `on_event` hears what clients say.
     `services` are served on the same port; they bound their own streams.
     """
 
@@ -56,7 +60,8 @@ class XdsServer:
         self._services = tuple(services)
         self._options = options or TransportOptions()
         sharing = Sharing(identifier)
-        self._surroundings = Surroundings(publisher, assign, on_event, sharing, self._options, now)
+        admission = Admission(self._options.first_answers_per_s, self._options.first_answers_at_once, now)
+        self._surroundings = Surroundings(publisher, assign, on_event, sharing, admission, self._options, now)
         self._streams: dict[int, ClientStream] = {}
         self._opened = 0
         self._changed: set[ViewKey] = set()
@@ -71,8 +76,7 @@ class XdsServer:
             options=channel_options(self._options),
             maximum_concurrent_rpcs=self._options.max_streams * (1 + len(self._services)),
         )
-        methods = {"StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._serve)}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods), *self._services))
+        server.add_generic_rpc_handlers((*self._handlers(), *self._services))
         try:
             port = int(server.add_insecure_port(self._address))
         except RuntimeError as error:
@@ -84,17 +88,30 @@ class XdsServer:
         return port
 
     async def stop(self, grace: float = 1.0) -> None:
-        """End every stream with UNAVAILABLE, so that clients go elsewhere or come back, and release the port."""
+        """Release the port, and end every stream with UNAVAILABLE, so that clients go elsewhere or come back.
+
+        Connections are told first (GOAWAY): a client whose stream ends opens the next one on another connection.
+        Those that wait their turn to end are served meanwhile. `grace` is what the last ones get.
+        """
         if self._server is None:
             return
+        server, self._server = self._server, None
         self._unlisten()
+        seconds = len(self._streams) / self._options.drain_per_s
+        stopping = asyncio.get_running_loop().create_task(server.stop(grace + seconds), name="xds stop")
+        await asyncio.sleep(0)
+        await self._drain()
+        await stopping
+        await self._surroundings.admission.close()
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
-        for stream in tuple(self._streams.values()):
+
+    async def _drain(self) -> None:
+        for count, stream in enumerate(tuple(self._streams.values()), start=1):
             stream.close(Code.UNAVAILABLE, "the control plane is shutting down")
-        await self._server.stop(grace)
-        self._server = None
+            if count % STREAMS_PER_TURN == 0:
+                await asyncio.sleep(STREAMS_PER_TURN / self._options.drain_per_s)
 
     def clients(self) -> tuple[ClientStatus, ...]:
         """Return who is connected, and where they are."""
@@ -105,10 +122,22 @@ class XdsServer:
         for stream in tuple(self._streams.values()):
             stream.reassign()
 
-    async def _serve(self, _: Any, context: Any) -> None:
+    def _handlers(self) -> Iterator[grpc.GenericRpcHandler]:
+        for service in {method.service for method in METHODS}:
+            methods = {
+                method.name: grpc.stream_stream_rpc_method_handler(partial(self._serve, method))
+                for method in METHODS
+                if method.service == service
+            }
+            yield grpc.method_handlers_generic_handler(service, methods)
+
+    async def _serve(self, method: Method, _: Any, context: Any) -> None:
+        if len(self._streams) >= self._options.max_streams:
+            problem = f"more than {self._options.max_streams} streams"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, problem)
         self._opened += 1
         number = self._opened
-        stream = self._streams[number] = ClientStream(number, context, self._surroundings)
+        stream = self._streams[number] = ClientStream(number, method, context, self._surroundings)
         try:
             await stream.run()
         finally:

@@ -18,12 +18,12 @@ import grpc
 from xds_server.model import ViewKey
 from xds_server.protocol.events import Code, Event, Identified, ProtocolError
 from xds_server.protocol.sharing import Sharing
-from xds_server.protocol.sotw import SotwStream
-from xds_server.protocol.wire import decode_request
+from xds_server.transport.admission import Admission
 from xds_server.transport.bucket import Bucket
 from xds_server.transport.clients import ClientEvent, ClientStatus, Closed, Connected, Moved, Refused, Settled
 from xds_server.transport.options import TransportOptions
 from xds_server.transport.publisher import Publisher
+from xds_server.transport.services import Method
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Surroundings:
     assign: Callable[[Identified], ViewKey]
     emit: Callable[[ClientEvent], None]
     sharing: Sharing
+    admission: Admission
     options: TransportOptions
     now: Callable[[], float]
 
@@ -42,22 +43,24 @@ class ClientStream:
     """One stream, from its first byte to its status."""
 
     __slots__ = (
-        "_bucket", "_context", "_conversation", "_ending", "_node", "_number", "_peer", "_since", "_surroundings",
-        "_task", "_view", "_writer", "_writing",
+        "_admitted", "_bucket", "_context", "_conversation", "_ending", "_method", "_node", "_number", "_peer",
+        "_since", "_surroundings", "_task", "_view", "_writer", "_writing",
     )  # fmt: skip
 
-    def __init__(self, number: int, context: Any, surroundings: Surroundings) -> None:
+    def __init__(self, number: int, method: Method, context: Any, surroundings: Surroundings) -> None:
         options = surroundings.options
         self._number = number
         self._context = context
         self._surroundings = surroundings
-        self._conversation = SotwStream(surroundings.sharing)
+        self._method = method
+        self._conversation = method.conversation(surroundings.sharing)
         self._since = surroundings.now()
         self._bucket = Bucket(options.requests_per_s, options.burst, self._since)
         self._peer: str = context.peer()
         self._node: Identified | None = None
         self._view: ViewKey | None = None
         self._ending: Closed | None = None
+        self._admitted = False
         self._writing = False
         self._task: asyncio.Task[Any] | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -86,7 +89,7 @@ class ClientStream:
     def wake(self) -> None:
         """Tell the stream that there may be something newer to send."""
         busy = self._writing or self._writer is not None
-        if not busy and self._view is not None and self._ending is None:
+        if not busy and self._admitted and self._view is not None and self._ending is None:
             self._writer = asyncio.get_running_loop().create_task(self._flush_from_outside())
 
     def close(self, code: Code, message: str) -> None:
@@ -118,13 +121,16 @@ class ClientStream:
         """Return what operators see of the client, once it has said who it is."""
         if self._node is None or self._view is None:
             return None
-        types = self._conversation.status()
-        return ClientStatus(self._number, self._peer, self._node, self._view, "sotw", self._since, types)
+        types, variant = self._conversation.status(), self._conversation.variant
+        return ClientStatus(self._number, self._peer, self._node, self._view, variant, self._since, types)
 
     async def _converse(self) -> None:
         data = await self._first_request()
         while data is not grpc.aio.EOF:
             self._hear(data)
+            if not self._admitted:
+                await self._surroundings.admission.admit(empty_handed=not self._conversation.claims)
+                self._admitted = True
             await self._flush()
             data = await self._context.read()
 
@@ -140,7 +146,7 @@ class ClientStream:
         if not self._bucket.take(self._surroundings.now()):
             rate = self._surroundings.options.requests_per_s
             raise ProtocolError(Code.RESOURCE_EXHAUSTED, f"more than {rate:g} requests a second")
-        request = decode_request(data, with_node=self._node is None)
+        request = self._method.request(data, with_node=self._node is None)
         for event in self._conversation.receive(request):
             if isinstance(event, Identified):
                 self._node = event
