@@ -20,7 +20,8 @@ def serve(region: str, port: int) -> grpc.Server:
     def check(_: bytes, context: Any) -> bytes:
         return SERVING
 
-    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+    pings = ("grpc.http2.min_recv_ping_interval_without_data_ms", 500)
+    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0), pings])
     for service, method, handler in (("demo.Where", "Ask", answer), ("grpc.health.v1.Health", "Check", check)):
         handlers = {method: grpc.unary_unary_rpc_method_handler(handler)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -87,6 +88,10 @@ class Process:
         watch.cancel()
         assert line, f"{self._argv} ended or said nothing in {LIMIT_S} s"
         return json.loads(line)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._popen is not None
+        self._popen.send_signal(number)
 
     def kill(self) -> None:
         if self._popen is not None:
@@ -207,7 +212,9 @@ class Stage:
             self.control_plane.start()
             self.control_plane.read()
         for process in self.backends.values():
-            if not process.running:
+            if process.running:
+                process.send(signal.SIGCONT)
+            else:
                 process.start()
         self.capacities(70, 60)
         self.until("all is well again", self._well)

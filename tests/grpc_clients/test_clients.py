@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from tests.grpc_clients.stage import CLIENTS, HOME, LAST, NEXT, Counts, Stage
 
 TOLERANCE = 0.05
@@ -68,6 +70,17 @@ def test_lose_no_call_when_a_region_is_killed_while_the_control_plane_is_dead(st
     for counts in all_call(stage, CALLS).values():
         assert counts.failed == {}
         assert set(counts.served) == {NEXT, LAST}, "the reflex plan: priority 1 of the dead region's cluster"
+
+
+def test_lose_no_call_to_a_region_that_hangs_if_they_look_for_it(stage: Stage) -> None:
+    all_call(stage, 10)
+    for caller in stage.callers.values():
+        caller.begin(2 * CALLS)
+    stage.backends[HOME].send(signal.SIGSTOP)
+    for counts in (caller.end() for caller in stage.callers.values()):
+        assert counts.failed == {}
+        assert sum(counts.served.values()) == 2 * CALLS
+    stage.follows(eu_west_1=40, sa_east_1=60)
 
 
 def test_come_back_to_a_control_plane_that_was_started_again(stage: Stage) -> None:
