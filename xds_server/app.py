@@ -53,6 +53,7 @@ from xds_server.store.record_files import RECORD
 from xds_server.store.recorder import Recorder
 from xds_server.store.state_file import StateError, StateFile
 from xds_server.transport.clients import ClientEvent, ClientStatus, Refused
+from xds_server.transport.options import TransportOptions
 from xds_server.transport.publisher import Publisher
 from xds_server.transport.server import BindError, XdsServer
 
@@ -74,6 +75,7 @@ class Options:
     log_format: Style
     record_bytes: int = 0
     resources: Path | None = None
+    max_connection_age_s: float | None = None
 
 
 class StartError(Exception):
@@ -180,6 +182,7 @@ class _Desk:
             publisher=self._publisher,
             on_event=self._client_said,
             services=self._signals.handlers(),
+            options=TransportOptions(max_connection_age_s=options.max_connection_age_s),
         )
         self.admin = AdminServer(self, *options.admin)
 

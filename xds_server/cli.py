@@ -125,6 +125,16 @@ resources_option = click.option(
     "0 for none.",
 )
 @click.option(
+    "--max-connection-age",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    default=0,
+    envvar="XDS_SERVER_MAX_CONNECTION_AGE",
+    show_envvar=True,
+    help="Have Envoys connect anew after so long, give or take a tenth, so that a fleet spreads over several control "
+    "planes. They keep what they have.  [default: 0, never]",
+)
+@click.option(
     "--log-level",
     type=click.Choice(LOG_LEVELS),
     default="info",
@@ -150,6 +160,7 @@ def serve(
     state_dir: Path | None,
     resources: Path | None,
     record: int,
+    max_connection_age: float,
     log_level: str,
     log_format: Literal["text", "json"],
 ) -> None:
@@ -161,7 +172,8 @@ def serve(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it on import; its own lines would double ours
     from xds_server import app  # noqa: PLC0415
 
-    options = app.Options(policy, xds, admin, state_dir, log_level, log_format, record * 2**20, resources)
+    age = max_connection_age or None
+    options = app.Options(policy, xds, admin, state_dir, log_level, log_format, record * 2**20, resources, age)
     try:
         app.run(options)
     except app.StartError as error:
@@ -223,6 +235,7 @@ def schema() -> None:
     help="Break glass: embed the last decision kept in STATE_DIR as static configuration, for an Envoy that must start "
     "while the control plane is down.",
 )
+@click.option("--delta", is_flag=True, help="Have changes sent alone (delta xDS), not the state of the world.")
 @click.option("--grpc", is_flag=True, help="For gRPC clients without a proxy: the JSON that GRPC_XDS_BOOTSTRAP names.")
 def bootstrap(
     *,
@@ -238,6 +251,7 @@ def bootstrap(
     no_access_logs: bool,
     form: str,
     last_good: Path | None,
+    delta: bool,
     grpc: bool,
 ) -> None:
     """Print an Envoy bootstrap: start the sidecar with `envoy -c FILE`. Or, with --grpc, one for a gRPC client."""
@@ -253,6 +267,7 @@ def bootstrap(
         admin_host=admin_address,
         admin_port=admin_port,
         zone=zone,
+        delta=delta,
         load_reports=not no_load_reports,
         health_checks=not no_health_checks,
         access_logs=not no_access_logs,
