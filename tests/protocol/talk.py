@@ -27,7 +27,9 @@ TYPES = {
     "R": TypeUrl.ROUTE,
     "T": TypeUrl.RUNTIME,
     "V": TypeUrl.VIRTUAL_HOST,
-    "S": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+    "S": TypeUrl.SECRET,
+    "P": TypeUrl.SCOPED_ROUTE,
+    "X": TypeUrl.EXTENSION,
 }
 LETTERS = {url: letter for letter, url in TYPES.items()}
 

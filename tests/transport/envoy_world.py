@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
@@ -15,25 +16,31 @@ from google.protobuf.message import Message
 
 from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl, content_version
 
-ADS = {"ads": {}, "resource_api_version": "V3"}
+ADS: Mapping[str, Any] = {"ads": {}, "resource_api_version": "V3"}
 HCM = f"type.googleapis.com/{http_connection_manager_pb2.HttpConnectionManager.DESCRIPTOR.full_name}"
 ROUTER = f"type.googleapis.com/{router_pb2.Router.DESCRIPTOR.full_name}"
 
 
-def snapshot(backends: Mapping[str, int], weights: Mapping[str, int], timeout: str = "1s", bad: str = "") -> Snapshot:
+def snapshot(
+    backends: Mapping[str, int],
+    weights: Mapping[str, int],
+    timeout: str = "1s",
+    bad: str = "",
+    source: Mapping[str, Any] = ADS,
+) -> Snapshot:
     """Return a world with one cluster per backend (name to port), and one route over `weights`.
 
     Envoy rejects the clusters whose names are in `bad`.
     """
-    clusters = [_cluster(name, timeout, "no.such.policy" if name in bad else "") for name in backends]
+    clusters = [_cluster(name, timeout, "no.such.policy" if name in bad else "", source) for name in backends]
     return Snapshot.of(
-        [*clusters, *(_endpoints(n, port) for n, port in backends.items()), _route(weights), _listener()]
+        [*clusters, *(_endpoints(n, port) for n, port in backends.items()), _route(weights), _listener(source)]
     )
 
 
-def _cluster(name: str, timeout: str, lb: str) -> Resource:
-    eds = {"eds_config": ADS}
-    fields = {"name": name, "type": "EDS", "connect_timeout": timeout, "eds_cluster_config": eds}
+def _cluster(name: str, timeout: str, lb: str, source: Mapping[str, Any]) -> Resource:
+    eds = {"eds_config": source}
+    fields: dict[str, Any] = {"name": name, "type": "EDS", "connect_timeout": timeout, "eds_cluster_config": eds}
     if lb:
         fields["load_balancing_policy"] = {"policies": [{"typed_extension_config": {"name": lb}}]}
     return _resource(TypeUrl.CLUSTER, name, ParseDict(fields, cluster_pb2.Cluster()), Key(TypeUrl.ENDPOINT, name))
@@ -53,11 +60,11 @@ def _route(weights: Mapping[str, int]) -> Resource:
     return _resource(TypeUrl.ROUTE, "main", ParseDict(fields, route_pb2.RouteConfiguration()), *needs)
 
 
-def _listener() -> Resource:
+def _listener(source: Mapping[str, Any]) -> Resource:
     manager = {
         "@type": HCM,
         "stat_prefix": "main",
-        "rds": {"route_config_name": "main", "config_source": ADS},
+        "rds": {"route_config_name": "main", "config_source": source},
         "http_filters": [{"name": "router", "typed_config": {"@type": ROUTER}}],
     }
     chain = {"filters": [{"name": "http", "typed_config": manager}]}
@@ -71,7 +78,21 @@ def _resource(type_url: str, name: str, message: Message, *needs: Key) -> Resour
     return Resource(type_url, name, content_version(body), body, needs)
 
 
-def bootstrap(xds_port: int) -> dict[str, object]:
+def each_type(*, delta: bool) -> dict[str, Any]:
+    """Return a source of one type: a stream of its own."""
+    return {"api_config_source": _stream(delta=delta), "resource_api_version": "V3"}
+
+
+def _stream(*, delta: bool) -> dict[str, Any]:
+    retry = {"retry_back_off": {"base_interval": "0.05s", "max_interval": "0.2s"}}
+    return {
+        "api_type": "DELTA_GRPC" if delta else "GRPC",
+        "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": "xds", "retry_policy": retry}}],
+    }
+
+
+def bootstrap(xds_port: int, *, delta: bool = False, source: Mapping[str, Any] = ADS) -> dict[str, object]:
     """Return what the Envoy starts with: where to ask, and who it is."""
     address = {"socket_address": {"address": "127.0.0.1", "port_value": xds_port}}
     http2 = {
@@ -80,19 +101,13 @@ def bootstrap(xds_port: int) -> dict[str, object]:
             "http2_protocol_options": {"connection_keepalive": {"interval": "1s", "timeout": "5s"}}
         },
     }
-    retry = {"retry_back_off": {"base_interval": "0.05s", "max_interval": "0.2s"}}
     return {
         "node": {"id": "sidecar-1", "cluster": "web", "locality": {"region": "us-east-1"}},
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
         "dynamic_resources": {
-            "ads_config": {
-                "api_type": "GRPC",
-                "transport_api_version": "V3",
-                "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds", "retry_policy": retry}}],
-            },
-            "lds_config": ADS,
-            "cds_config": ADS,
+            "ads_config": {**_stream(delta=delta), "set_node_on_first_message_only": True},
+            "lds_config": source,
+            "cds_config": source,
         },
         "static_resources": {
             "clusters": [

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.transport.envoy_world import bootstrap, snapshot
+from tests.transport.envoy_world import ADS, bootstrap, each_type, snapshot
 from tests.transport.test_server import VIEW, assign, until
 from xds_server.protocol.events import Nacked, Sent
 from xds_server.snapshot.resource import Snapshot, TypeUrl
@@ -25,6 +25,8 @@ from xds_server.transport.server import XdsServer
 
 pytestmark = pytest.mark.envoy
 LIMIT = 60.0
+DUMPED = (TypeUrl.CLUSTER, TypeUrl.LISTENER, TypeUrl.ROUTE)
+VARIANTS = pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
 ENVOY = Path(sys.executable).with_name("envoy")
 
 
@@ -122,10 +124,10 @@ async def backend(name: str) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def envoy(directory: Path, xds_port: int) -> AsyncIterator[str]:
+async def envoy(directory: Path, start: dict[str, object]) -> AsyncIterator[str]:
     """Run an Envoy; yield the address of its admin page."""
     config, admin, log = directory / "envoy.json", directory / "admin", directory / "log"
-    config.write_text(json.dumps(bootstrap(xds_port)))
+    config.write_text(json.dumps(start))
     options = ["--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id"]
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
@@ -145,7 +147,13 @@ def new_server(publisher: Publisher, heard: list[ClientEvent], port: int = 0) ->
     return XdsServer(f"127.0.0.1:{port}", assign=assign, publisher=publisher, on_event=heard.append)
 
 
-def play(directory: Path, test: Callable[[Scene], Awaitable[None]]) -> None:
+def play(
+    directory: Path,
+    test: Callable[[Scene], Awaitable[None]],
+    *,
+    delta: bool = False,
+    source: Mapping[str, Any] = ADS,
+) -> None:
     async def staged() -> None:
         async with asyncio.timeout(LIMIT), AsyncExitStack() as stack:
             publisher, heard = Publisher(), list[ClientEvent]()
@@ -153,7 +161,7 @@ def play(directory: Path, test: Callable[[Scene], Awaitable[None]]) -> None:
             port = await server.start()
             backends = {name: await stack.enter_async_context(backend(name)) for name in "ab"}
             http = await stack.enter_async_context(aiohttp.ClientSession())
-            admin = await stack.enter_async_context(envoy(directory, port))
+            admin = await stack.enter_async_context(envoy(directory, bootstrap(port, delta=delta, source=source)))
             scene = Scene(publisher, server, port, heard, http, admin, backends)
             try:
                 await test(scene)
@@ -163,7 +171,8 @@ def play(directory: Path, test: Callable[[Scene], Awaitable[None]]) -> None:
     asyncio.run(staged())
 
 
-def test_services_come_go_and_change_under_load_without_a_lost_request(tmp_path: Path) -> None:
+@VARIANTS
+def test_services_come_go_and_change_under_load_without_a_lost_request(tmp_path: Path, *, delta: bool) -> None:
     async def test(scene: Scene) -> None:
         a, b = ({name: scene.backends[name]} for name in "ab")
         await scene.follows(scene.publish(snapshot(a, {"a": 1})))
@@ -181,14 +190,15 @@ def test_services_come_go_and_change_under_load_without_a_lost_request(tmp_path:
         assert scene.said(Nacked) == []
         assert await scene.rejected() == {}
         assert (await scene.stats())["cluster_manager.warming_clusters"] == 0
-        assert {
-            last.versions[url] for url in (TypeUrl.CLUSTER, TypeUrl.LISTENER, TypeUrl.ROUTE)
-        } <= await scene.versions()
+        whole = {last.versions[url] for url in DUMPED}
+        each = {resource.version for url in DUMPED for resource in last.resources[url].values()}
+        assert (each if delta else whole) <= await scene.versions()
 
-    play(tmp_path, test)
+    play(tmp_path, test, delta=delta)
 
 
-def test_an_envoy_that_comes_back_to_another_server_is_sent_only_what_changed(tmp_path: Path) -> None:
+@VARIANTS
+def test_an_envoy_that_comes_back_to_another_server_is_sent_only_what_changed(tmp_path: Path, *, delta: bool) -> None:
     async def test(scene: Scene) -> None:
         both = snapshot(scene.backends, {"a": 1})
         await scene.follows(scene.publish(both))
@@ -207,10 +217,11 @@ def test_an_envoy_that_comes_back_to_another_server_is_sent_only_what_changed(tm
             await until(lambda: "200 b" in answers)
         assert set(answers) == {"200 a", "200 b"}
 
-    play(tmp_path, test)
+    play(tmp_path, test, delta=delta)
 
 
-def test_what_envoy_rejects_is_told_in_its_words_and_weights_still_flow(tmp_path: Path) -> None:
+@VARIANTS
+def test_what_envoy_rejects_is_told_in_its_words_and_weights_still_flow(tmp_path: Path, *, delta: bool) -> None:
     async def test(scene: Scene) -> None:
         await scene.follows(scene.publish(snapshot(scene.backends, {"a": 1})))
         async with scene.load() as answers:
@@ -222,10 +233,11 @@ def test_what_envoy_rejects_is_told_in_its_words_and_weights_still_flow(tmp_path
         assert [len(nack.resources) for nack in scene.said(Nacked)] == [2, 1, 1]
         assert set(answers) == {"200 a", "200 b"}
 
-    play(tmp_path, test)
+    play(tmp_path, test, delta=delta)
 
 
-def test_a_bad_cluster_holds_up_neither_a_new_one_nor_its_route(tmp_path: Path) -> None:
+@VARIANTS
+def test_a_bad_cluster_holds_up_neither_a_new_one_nor_its_route(tmp_path: Path, *, delta: bool) -> None:
     async def test(scene: Scene) -> None:
         a = {"a": scene.backends["a"]}
         await scene.follows(scene.publish(snapshot(a, {"a": 1})))
@@ -237,4 +249,26 @@ def test_a_bad_cluster_holds_up_neither_a_new_one_nor_its_route(tmp_path: Path) 
         assert set(answers) == {"200 a", "200 b"}
         assert (await scene.stats())["cluster_manager.warming_clusters"] == 0
 
-    play(tmp_path, test)
+    play(tmp_path, test, delta=delta)
+
+
+@VARIANTS
+def test_an_envoy_with_a_stream_for_each_type_follows_in_the_order_of_what_is_published(
+    tmp_path: Path, *, delta: bool
+) -> None:
+    source = each_type(delta=delta)
+
+    async def test(scene: Scene) -> None:
+        a, both = {"a": scene.backends["a"]}, scene.backends
+        await scene.follows(scene.publish(snapshot(a, {"a": 1}, source=source)))
+        async with scene.load() as answers:
+            for backends, weights in ((both, {"a": 1}), (both, {"b": 1}), (both, {"a": 1}), (a, {"a": 1})):
+                await scene.follows(scene.publish(snapshot(backends, weights, source=source)))
+                if "b" in weights:
+                    await until(lambda: "200 b" in answers)
+        assert set(answers) == {"200 a", "200 b"}
+        assert scene.said(Nacked) == []
+        assert await scene.rejected() == {}
+        assert len(scene.server.clients()) >= 4
+
+    play(tmp_path, test, delta=delta, source=source)
