@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -136,3 +137,40 @@ def test_latency_is_learned_slowly_and_not_from_a_slow_region() -> None:
     after = live.book.latency_ms("us", US, live.now)
     assert after is not None
     assert after < 100.0
+
+
+def test_what_is_slow_everywhere_is_load_and_costs_no_region_its_share() -> None:
+    live = Live()
+    live.slow(60, 100.0)
+    for _ in range(30):
+        for place in (US, EU):
+            ms = 100.0 if live.now < 62 else 400.0
+            live.book.learn_access(AccessSummary("us", "us", "shop", place.region, 100, 0, ms / 2, ms, 1.0, live.now))
+        live.run(1, us_us=(100, 0), us_eu=(100, 0))
+    assert live.book.standing(US, live.now).share == 1.0
+    assert live.book.standing(EU, live.now).share == 1.0
+
+
+def test_each_fall_of_a_standing_is_waited_out_longer() -> None:
+    """A region that is slow whenever it gets its share back: the swings come ever less often."""
+    live = Live()
+    live.slow(60, 100.0)
+    falls, before = [], 1.0
+    for _ in range(600):
+        live.slow(1, 2000.0 if before > 0.5 else 100.0)
+        share = live.book.standing(US, live.now).share
+        if share < before:
+            falls.append(live.now)
+        before = share
+    waits = [later - earlier for earlier, later in pairwise(falls)]
+    assert 3 <= len(falls) <= 8
+    assert waits[-1] > 4 * waits[0]
+
+
+def test_a_hot_region_does_not_look_farther_away() -> None:
+    live = Live()
+    live.slow(60, 100.0)
+    before = live.book.latency_ms("us", US, live.now)
+    for _ in range(30):
+        live.slow(1, 160.0)
+        assert live.book.latency_ms("us", US, live.now) == pytest.approx(before, rel=0.15)

@@ -10,7 +10,9 @@ Load reports count attempts at the region that served them, every second. They a
                attempts all fail cannot. Few attempts say nothing.
     standing   0..1, what part of its share a region has earned. Failures count against the other regions' failures of
                the same service: what fails everywhere is the service, not the region. Latency counts against the
-               region's own past. Down at once, up in steps.
+               region's own past, and the others': what is slow everywhere is too much load, and moving it between
+               hot regions helps nobody. Down at once, up in steps, and later after each fall: a standing that depends
+               on the load it lets in would otherwise swing for ever.
 
 Latency comes from access logs. The normal p99 of each path is learned slowly, and only while it is normal.
 """
@@ -21,7 +23,15 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from xds_server.decision.verdicts import FULL_STANDING, STEP, Place, Standing, worse
+from xds_server.decision.verdicts import (
+    FORGET_AFTER_S,
+    FULL_STANDING,
+    MAX_HOLD_DOWN_S,
+    STEP,
+    Place,
+    Standing,
+    worse,
+)
 from xds_server.model import AccessSummary, LoadReport
 
 WINDOW_S = 10.0
@@ -46,10 +56,14 @@ HOPELESS_AFTER_S = 10.0
 """A region whose failures exceed the others' by this share for so long is down for real traffic, probes or not."""
 
 SLOW = 2.0
+CALM = 1.25
+"""Times its normal p99: a region above the first is slow, one above the second does not show how far away it is."""
+
 LEAST_STANDING = 0.05
 RISE_EVERY_S = 1.0
 RISE_AFTER_S = 5.0
-"""A standing rises by a step every `RISE_EVERY_S`, and not before it has been steady for `RISE_AFTER_S`."""
+"""A standing rises by a step every `RISE_EVERY_S`, and not before it has been steady for `RISE_AFTER_S`, twice as long
+after each further fall within `FORGET_AFTER_S`, at most `MAX_HOLD_DOWN_S`."""
 
 LEARN_NORMAL = 0.02
 
@@ -99,6 +113,9 @@ class _Record:
     standing: Standing = FULL_STANDING
     moved_at: float = 0.0
     fell_at: float = float("-inf")
+    falls: int = 0
+    rising: bool = True
+    slower: float = 1.0
     bad_since: float | None = None
     hopeless_since: float | None = None
     normal_p99_ms: dict[str, float] = field(default_factory=dict)
@@ -194,13 +211,14 @@ class TrafficBook:
     def latency_ms(self, view: str, place: Place, now: float) -> float | None:
         """Return the usual median latency from a view to a place, in ms; None until there were enough access logs.
 
-        Learned as slowly as what is normal, and not from a region that is slow now: that costs it share already.
+        Learned as slowly as what is normal, and not from a region that is slow now: that costs it share already, or it
+        is hot, and then latency is no distance: moving the load would move the latency with it.
         """
         recent = self._recent_access((view, place), now)
         requests = sum(s.requests for s in recent)
         known = self._latency.get((view, place))
         record = self._records.get(place)
-        if requests < ENOUGH_TO_MEASURE or (record is not None and record.standing.share < 1.0):
+        if requests < ENOUGH_TO_MEASURE or (record and (record.standing.share < 1.0 or record.slower > CALM)):
             return known
         median = sum(s.p50_ms * s.requests for s in recent) / requests
         self._latency[view, place] = median if known is None else known + LEARN_NORMAL * (median - known)
@@ -214,10 +232,15 @@ class TrafficBook:
         if not self._ended(place, self.views(place), now).ended:
             record.standing = FULL_STANDING  # nothing is sent there: the ramp limits its return
         elif earned.share < before.share or earned.hopeless:
-            record.standing, record.moved_at, record.fell_at = earned, now, now
-        elif earned.share > before.share and now - max(record.fell_at + RISE_AFTER_S, record.moved_at) >= RISE_EVERY_S:
+            if record.rising:
+                record.falls = record.falls + 1 if now - record.fell_at < FORGET_AFTER_S else 1
+            record.standing, record.moved_at, record.fell_at, record.rising = earned, now, now, False
+        elif (
+            earned.share > before.share and now - max(record.fell_at + _wait_s(record), record.moved_at) >= RISE_EVERY_S
+        ):
             share = round(min(earned.share, before.share + STEP), 4)
             record.standing, record.moved_at = Standing(share, "returning in steps" if share < 1.0 else ""), now
+            record.rising = True
         return record.standing
 
     def _by_failures(self, place: Place, record: _Record, now: float) -> Standing:
@@ -250,7 +273,25 @@ class TrafficBook:
         return failed / ended if ended >= ENOUGH_TO_MEASURE else 0.0
 
     def _by_latency(self, place: Place, record: _Record, now: float) -> Standing:
-        """Judge a place by how much slower it is than it normally is, each view by its own normal.
+        """Judge a place by how much slower it is than it normally is, and than the others are now."""
+        slower, requests = self._slowness(place, record, now, learn=True)
+        record.slower = slower
+        if not requests or slower <= SLOW:
+            return FULL_STANDING
+        others = [
+            self._slowness(p, self._records[p], now)
+            for p in self._by_service.get(place.service, ())
+            if p != place and p in self._records
+        ]
+        answered = sum(count for _, count in others)
+        elsewhere = sum(times * count for times, count in others) / answered if answered else 1.0
+        excess = slower / max(1.0, elsewhere)
+        if excess <= SLOW:
+            return FULL_STANDING
+        return Standing(_step(max(LEAST_STANDING, 1.0 / excess)), f"p99 is {slower:.1f} times what is normal")
+
+    def _slowness(self, place: Place, record: _Record, now: float, *, learn: bool = False) -> tuple[float, int]:
+        """Return how many times slower than normal a place is, each view by its own normal, and by how many requests.
 
         A view's first measurement becomes its normal: traffic that comes from farther away is not a slow region.
         """
@@ -262,14 +303,11 @@ class TrafficBook:
                 continue
             p99 = sum(s.p99_ms * s.requests for s in recent) / count
             normal = record.normal_p99_ms.setdefault(view, p99)
-            if p99 <= SLOW * normal:
+            if learn and p99 <= SLOW * normal:
                 record.normal_p99_ms[view] = normal + LEARN_NORMAL * (p99 - normal)
             requests += count
             times += count * p99 / normal
-        if not requests or times <= SLOW * requests:
-            return FULL_STANDING
-        slower = times / requests
-        return Standing(_step(max(LEAST_STANDING, 1.0 / slower)), f"p99 is {slower:.1f} times what is normal")
+        return (times / requests if requests else 1.0), requests
 
     def _ended(self, place: Place, views: Iterable[str], now: float, span_s: float = WINDOW_S) -> _Counts:
         total = _Counts()
@@ -288,6 +326,11 @@ def _since(before: float | None, holds: bool, now: float) -> float | None:
     if not holds:
         return None
     return now if before is None else before
+
+
+def _wait_s(record: _Record) -> float:
+    """Return how long a standing waits after a fall before it rises, in seconds: 5, 10, 20 … 300."""
+    return min(MAX_HOLD_DOWN_S, RISE_AFTER_S * 2.0 ** min(max(0, record.falls - 1), 16))
 
 
 def _step(share: float) -> float:

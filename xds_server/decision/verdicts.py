@@ -136,14 +136,16 @@ def judge(before: Belief | None, evidence: Evidence, ramp_up_s: float, now: floa
 def limited(before: Belief | None, evidence: Evidence, *, standing: Standing, ramp_up_s: float, now: float) -> Belief:
     """Return the belief by the evidence of probes, limited to the share that live traffic says is earned.
 
-    A region that is hopeless for real traffic is down whatever its health checks answer, for `LIVE_HOLD_S` at least:
-    without traffic there is nothing to see it recover by, so it is then tried again, with a ramp.
+    A region that is hopeless for real traffic is down whatever its health checks answer, for `LIVE_HOLD_S`, twice as
+    long after each further fall: without traffic there is nothing to see it recover by, so it is then tried again, with
+    a ramp.
     """
     if standing.hopeless and evidence.up and (before is None or before.verdict.health is not Health.DOWN):
         fallen = judge(before, replace(evidence, up=0, detail=standing.reason), ramp_up_s, now)
         reason = f"{evidence.up} of {evidence.total} endpoints pass their checks, but {standing.reason}"
         verdict = replace(fallen.verdict, reason=reason, up=evidence.up)
-        return replace(fallen, verdict=verdict, hold_until=max(fallen.hold_until, now + LIVE_HOLD_S), ramp=0.0)
+        hold = min(MAX_HOLD_DOWN_S, LIVE_HOLD_S * 2.0 ** min(max(0, fallen.falls - 1), 16))
+        return replace(fallen, verdict=verdict, hold_until=now + hold, ramp=0.0)
     unlimited = replace(before, verdict=replace(before.verdict, ramp=before.ramp)) if before is not None else None
     belief = judge(unlimited, evidence, ramp_up_s, now)
     verdict = belief.verdict
