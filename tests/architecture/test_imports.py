@@ -35,6 +35,7 @@ BELOW_THE_LINE = {
     "control_loop": {"model", "policy", "controller", "rollout"},
     "demo": {"model", "policy"},
     "break_glass": {"model", "policy", "controller", "snapshot", "store"},
+    "serving": {"model", "snapshot", "protocol", "transport"},
     "app": {"*"},
     "cli": {"*"},
     "commands": {"model", "policy", "decision", "controller", "record", "operator", "store"},

@@ -92,7 +92,7 @@ class Sharing:
         known = self._offerings.get(id(snapshot))
         if known is not None and known.snapshot is snapshot:
             return known
-        shelves = {url: self._shelf(snapshot, url) for url in snapshot.resources}
+        shelves = {url: self._shelf(snapshot, url) for url in snapshot.versions}
         return self._offerings.put(id(snapshot), Offering(snapshot, shelves))
 
     def shelf(self, offering: Offering, type_url: str) -> Shelf:
@@ -177,7 +177,7 @@ class Sharing:
     def _shelf(self, snapshot: Snapshot, type_url: str) -> Shelf:
         version = snapshot.versions[type_url]
         label = version if type_url in snapshot.labelled else ""
-        made = Shelf(type_url, snapshot.resources[type_url], label)
+        made = Shelf(type_url, snapshot.resources.get(type_url, {}), label)
         key = (type_url, label, Holding(made.resources).digest if label else version)
         return self._shelves.get(key) or self._shelves.put(key, made)
 

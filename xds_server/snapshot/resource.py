@@ -81,6 +81,8 @@ class Snapshot:
     def of(cls, resources: Iterable[Resource], versions: Mapping[str, str] | None = None) -> Snapshot:
         """Group resources by type. `versions` names a type's version where the caller has one; else it is a hash.
 
+        A type may have a version and no resources: then its clients are told that there are none.
+
         Raises ValueError if two resources share type and name.
         """
         grouped: dict[str, dict[str, Resource]] = {}
@@ -89,11 +91,12 @@ class Snapshot:
             if resource.name in by_name:
                 raise ValueError(f"two resources named {resource.name!r} of type {resource.type_url}")
             by_name[resource.name] = resource
-        given = versions or {}
+        given = {type_url: version for type_url, version in (versions or {}).items() if version}
+        hashed = {t: _type_version(by_name) for t, by_name in grouped.items() if t not in given}
         return cls(
             resources=MappingProxyType({t: MappingProxyType(by_name) for t, by_name in grouped.items()}),
-            versions=MappingProxyType({t: given.get(t) or _type_version(by_name) for t, by_name in grouped.items()}),
-            labelled=frozenset(t for t in grouped if given.get(t)),
+            versions=MappingProxyType(hashed | given),
+            labelled=frozenset(given),
         )
 
     def get(self, key: Key) -> Resource | None:
