@@ -101,16 +101,17 @@ def discovered(name: str, kind: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[World]:
+def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     with world(tmp_path) as made:
         inject = discovered("injector", "extensions.filters.http.credential_injector.v3.CredentialInjector")
         made.write("extra.json", [listener("extra", rds("extra"), inject), *injector()])
         made.write("routes.json", [routes("extra", "own"), *cluster("own", made.port)])
-        made.start()
+        made.start(*getattr(request, "param", ()))
         made.until("answer of the own listener", lambda: made.get("extra", "/greeting") == (200, "hello"))
         yield made
 
 
+@pytest.mark.parametrize("running", [(), ("--delta",)], indirect=True, ids=["state of the world", "delta"])
 def test_envoy_takes_every_type(running: World) -> None:
     scoped = {
         "name": "scopes",
@@ -138,6 +139,21 @@ def test_envoy_takes_every_type(running: World) -> None:
     rejected = {name: n for name, n in running.envoy.stats("update_rejected").items() if n}
     assert rejected == {}, running.envoy.log
     assert any(n for name, n in running.envoy.stats("scoped_rds").items() if name.endswith("scopes.update_success"))
+
+
+@pytest.mark.parametrize("running", [("--delta",)], indirect=True, ids=["delta"])
+def test_a_virtual_host_comes_when_it_is_asked_for(running: World) -> None:
+    delta = {"api_type": "DELTA_GRPC", "transport_api_version": "V3"}
+    source = {"api_config_source": delta | {"grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}}
+    lazy = {"@type": f"{API}config.route.v3.RouteConfiguration", "name": "lazy", "vhds": {"config_source": source}}
+    on_demand = {"name": "on-demand", "typed_config": {"@type": f"{API}extensions.filters.http.on_demand.v3.OnDemand"}}
+    host = routes("", "own", "on demand")["virtual_hosts"][0]
+    host |= {"@type": f"{API}config.route.v3.VirtualHost", "name": "lazy/shop", "domains": ["shop.example"]}
+    running.write("more.json", [listener("lazy", rds("lazy"), on_demand), lazy, host])
+    running.until(
+        "answer by a virtual host", lambda: running.get("lazy", "/greeting", "shop.example")[1] == "on demand"
+    )
+    assert running.get("lazy", "/greeting", "other.example")[0] == 404
 
 
 def test_an_edit_reaches_envoy_and_a_bad_one_says_where_it_is_wrong(running: World) -> None:

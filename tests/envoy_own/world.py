@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -104,9 +104,10 @@ class World:
         self._stack = stack
         self._write_policy()
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
+        """Start everything; `options` are for the bootstrap."""
         self.serve()
-        self.envoy = self._stack.enter_context(EnvoyProcess(self.directory, self._bootstrap()))
+        self.envoy = self._stack.enter_context(EnvoyProcess(self.directory, self._bootstrap(options)))
 
     def serve(self) -> None:
         self.control_plane = ControlPlane(self.directory, self.policy, self.folder)
@@ -115,14 +116,15 @@ class World:
     def write(self, name: str, resources: list[dict[str, Any]], **more: Any) -> None:
         (self.folder / name).write_text(json.dumps({"resources": resources, **more}))
 
-    def get(self, listener: str, path: str) -> tuple[int, str]:
+    def get(self, listener: str, path: str, host: str = "own.example") -> tuple[int, str]:
         """Ask through one of Envoy's listeners; (0, …) while there is none."""
         statuses = self.envoy.admin_json("/listeners?format=json").get("listener_statuses", [])
         ports = [s["local_address"]["socket_address"]["port_value"] for s in statuses if s["name"] == listener]
         if not ports:
             return 0, "no such listener"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}{path}", timeout=LIMIT_S) as response:
+            request = urllib.request.Request(f"http://127.0.0.1:{ports[0]}{path}", headers={"host": host})
+            with urllib.request.urlopen(request, timeout=LIMIT_S) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -153,9 +155,9 @@ services:
 """
         self.policy.write_text(text)
 
-    def _bootstrap(self) -> str:
+    def _bootstrap(self, options: Sequence[str]) -> str:
         """Return our own bootstrap, with a runtime layer that asks for ours."""
-        command = [*PROGRAM, "bootstrap", "--region", "us-east-1", "--admin-port", "0"]
+        command = [*PROGRAM, "bootstrap", "--region", "us-east-1", "--admin-port", "0", *options]
         command += ["--xds", self.control_plane.ready["xds"]]
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=True)
         bootstrap = yaml.safe_load(done.stdout)
