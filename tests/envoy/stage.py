@@ -97,11 +97,14 @@ class Stage:
         for child in (child for children in self.site.backends.values() for child in children):
             child.argv[child.argv.index("--capacity") + 1] = "0"
         self._first_policy = ""
+        self._home: Weights = {}
 
     async def start(self) -> None:
         await self.site.start(lambda _: None)
         self._first_policy = self.site.policy.read_text().replace("ramp_up: 10s", "ramp_up: 2s")
         self.write_policy(self._first_policy)
+        await self.follows()
+        self._home = await self.weights()
 
     async def until(self, what: str, condition: Callable[[], Awaitable[bool]]) -> None:
         await until(condition, LIMIT_S, [*self.site.envoys.values()], what)
@@ -187,7 +190,7 @@ class Stage:
         await self.until("every Envoy has the weights of the decision", same)
 
     async def calm(self) -> None:
-        """Bring everything back: the first policy, every part running, every region healthy, nobody ejected."""
+        """Bring everything back: the first policy and weights, every part running and healthy, nobody ejected."""
         if self.site.policy.is_symlink() or self.site.policy.read_text() != self._first_policy:
             self.write_policy(self._first_policy)
         if not self.site.control_plane.running or self.site.control_plane.stopped:
@@ -205,7 +208,7 @@ class Stage:
         in_force = not decision["policy"]["rejected"] and len(decision["services"]) == 1
         quiet = max(falls, default=0.0) + AT_ONCE_S < time.time()
         ejected = await self.all_stats("outlier_detection.ejections_active")
-        return well and in_force and quiet and not any(ejected.values())
+        return well and in_force and quiet and not any(ejected.values()) and near(await self.weights(), self._home)
 
     async def fault(self, text: str) -> None:
         """Apply a fault of the demo, `KIND[:ARG]:TARGET`; a part that is killed has done nothing wrong."""
@@ -252,6 +255,11 @@ class Stage:
         demand = self.site.topology.demand_of
         rps = sum(demand(view) * row.get(region, 0) / TOTAL_WEIGHT for view, row in weights.items())
         return math.ceil(rps * KIND_SHARE[Kind.PLAIN_WRITE] * seconds) + 5
+
+
+def near(one: Weights, other: Weights) -> bool:
+    """Return whether weights are the same but for rounding, which follows the table before."""
+    return all(abs(weight - other[view][region]) <= 5 for view, row in one.items() for region, weight in row.items())
 
 
 P = ParamSpec("P")

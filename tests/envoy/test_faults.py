@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.envoy.stage import Load, Stage, Weights, on_stage
+from tests.envoy.stage import Load, Stage, Weights, near, on_stage
 from xds_server.demo.mix import Kind
 from xds_server.demo.topology import CONTROL_PLANE
 
@@ -52,7 +52,7 @@ async def test_a_killed_region(stage: Stage) -> None:
 
 
 async def has_weights(stage: Stage, weights: Weights) -> bool:
-    return await stage.weights() == weights
+    return near(await stage.weights(), weights)
 
 
 @on_stage
