@@ -100,3 +100,15 @@ def test_a_client_that_left_in_peace_is_believed_again() -> None:
     third = Peer(sharing=sharing)
     third.asks("C", version=again.versions["C"])
     assert third.sees(OLD) == []
+
+
+def test_a_route_dropped_and_wanted_again_as_the_stream_broke_is_sent() -> None:
+    sharing = Sharing()
+    before = envoy_on(OLD, "a", sharing)
+    alone = world("C a=1", "E a=1", "R r=1 > C:a")
+    assert before.settles(alone) == ["L 5:"]  # the Envoy drops r with its listener, and its version stays
+    assert before.sees(OLD) == ["L 6: l=1"]  # taken, and not answered: the stream breaks
+    before.stream.end()
+    again = Peer(sharing=sharing)
+    again.asks("R", "r", version=before.versions["R"])
+    assert again.sees(OLD) == ["R 1: r=1"]
