@@ -2,11 +2,12 @@
 
 The server is in this process and the clients in others, so this process's CPU time (all threads) is the server's. Each
 client has a connection and a stream of its own and subscribes as an Envoy does: clusters, assignments, listener and
-routes. The change is one of weights: one response with all routes (its size is in the name of
+routes; by SotW, and by delta. The change is one of weights: one response with all routes (its size is in the name of
 the figure) and one ACK.
 
 Beside it, in the same run, a bare `grpc.aio` handler writes one encoded payload of the same size to the same clients:
-what gRPC in Python costs by itself. The ratio says what the conversation adds, on any machine.
+what gRPC in Python costs by itself. The ratio says what the conversation adds, on any machine. An idle stream's memory
+is what the process grows by from before its clients connect until they have everything, divided by their number.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import grpc
 from envoy.service.discovery.v3 import discovery_pb2
@@ -43,11 +46,16 @@ _SETTLE_S = 0.5
 _VIEW = ViewKey("default", FOUR[0])
 
 
-class Cost(NamedTuple):
-    """What one change took: server CPU a stream in µs, and ms until all had acknowledged it."""
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What changes took, server CPU a stream and time until all had acknowledged it; and memory a stream, at rest."""
 
-    cpu_us: float
-    ms: float
+    cpu_us: tuple[float, ...] = ()
+    ms: tuple[float, ...] = ()
+    kb: tuple[float, ...] = ()
+
+    def __add__(self, more: _Measured) -> _Measured:
+        return _Measured(self.cpu_us + more.cpu_us, self.ms + more.ms, self.kb + more.kb)
 
 
 class Acks:
@@ -119,42 +127,48 @@ def _routes_of(snapshot: Snapshot) -> bytes:
 
 
 async def _both(run: Run, pair: tuple[Snapshot, Snapshot], streams: int, changes: int, size: str) -> list[Figure]:
-    ours, bare = [], []
+    ours, delta, bare = _Measured(), _Measured(), _Measured()
     for turn in range(_TURNS):
-        run.say(f"turn {turn + 1}, ours, {size}")
+        run.say(f"turn {turn + 1}, SotW, {size}")
         ours += await _measure(_Ours(pair), streams, changes)
+        run.say(f"turn {turn + 1}, delta, {size}")
+        delta += await _measure(_Ours(pair), streams, changes, delta=True)
         run.say(f"turn {turn + 1}, bare handler, {size}")
         bare += await _measure(_Bare(pair), streams, changes)
-    ratio = median(cost.cpu_us for cost in ours) / median(cost.cpu_us for cost in bare)
     return [
-        Figure(f"server CPU a stream, with ACK, {size}", "µs CPU", tuple(cost.cpu_us for cost in ours)),
-        Figure(f"the same, bare grpc.aio handler, {size}", "µs CPU", tuple(cost.cpu_us for cost in bare)),
-        Figure(f"ours ÷ bare, {size}", "×", (ratio,)),
-        Figure(f"change published → last ACK, {size}", "ms", tuple(cost.ms for cost in ours)),
-        Figure(f"the same, bare grpc.aio handler, {size}", "ms", tuple(cost.ms for cost in bare)),
+        Figure(f"server CPU a stream, with ACK, {size}", "µs CPU", ours.cpu_us),
+        Figure(f"the same in delta, {size}", "µs CPU", delta.cpu_us),
+        Figure(f"the same, bare grpc.aio handler, {size}", "µs CPU", bare.cpu_us),
+        Figure(f"ours ÷ bare, {size}", "×", (median(ours.cpu_us) / median(bare.cpu_us),)),
+        Figure(f"change published → last ACK, {size}", "ms", ours.ms),
+        Figure(f"the same in delta, {size}", "ms", delta.ms),
+        Figure(f"the same, bare grpc.aio handler, {size}", "ms", bare.ms),
+        Figure(f"memory of an idle stream, first fleet of the process, {size}", "kB", ours.kb[:1]),
     ]
 
 
-async def _measure(server: Server, streams: int, changes: int) -> list[Cost]:
+async def _measure(server: Server, streams: int, changes: int, *, delta: bool = False) -> _Measured:
     """Return what each change cost."""
-    async with _clients(server, streams):
-        values = []
+    before = _resident_kb()
+    async with _clients(server, streams, delta=delta):
+        values = _Measured(kb=((_resident_kb() - before) / streams,))
         for which in itertools.islice(itertools.cycle((1, 0)), changes):
             expected = server.acks.count + streams
             cpu, clock = time.process_time(), time.perf_counter()
             server.push(which)
             await server.acks.reach(expected)
             used = (time.process_time() - cpu) * 1e6 / streams
-            values.append(Cost(used, (time.perf_counter() - clock) * 1e3))
+            values += _Measured((used,), ((time.perf_counter() - clock) * 1e3,))
         return values
 
 
 @asynccontextmanager
-async def _clients(server: Server, streams: int) -> AsyncIterator[None]:
+async def _clients(server: Server, streams: int, *, delta: bool) -> AsyncIterator[None]:
     """Connect all clients; without us they would end when their streams do."""
     port = await server.start()
     each = streams // _CLIENT_PROCESSES
     argv = [sys.executable, "-m", "bench.fanout_client", "--port", str(port), "--streams", str(each)]
+    argv += ["--delta"] if delta else []
     children = [_started(argv) for _ in range(_CLIENT_PROCESSES)]
     try:
         await server.acks.reach(streams)
@@ -166,6 +180,12 @@ async def _clients(server: Server, streams: int) -> AsyncIterator[None]:
         for child in children:
             await asyncio.to_thread(child.wait)
         await server.stop()
+
+
+def _resident_kb() -> float:
+    """Return the memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1_000
 
 
 def _started(argv: list[str]) -> subprocess.Popen[bytes]:
