@@ -127,6 +127,10 @@ class SnapshotServer:
         self._groups.pop(group, None)
         self._publisher.withdraw(frozenset({_view(group)}))
 
+    def retry(self) -> None:
+        """Send every client once more what it rejected: a port that was taken may be free now."""
+        self._server.retry()
+
     def clients(self) -> tuple[ClientStatus, ...]:
         """Return who is connected, and where each is with each type."""
         return self._server.clients()

@@ -23,6 +23,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from xds_server.protocol.events import Code, Event, Identified, ProtocolError, Sent, StaleNonce
 from xds_server.protocol.holding import Holding, Offering
+from xds_server.protocol.inventory import ResourceStatus, inventory
 from xds_server.protocol.plan import Around, Plan
 from xds_server.protocol.rules import referrers, rule
 from xds_server.protocol.sharing import Sharing
@@ -113,6 +114,19 @@ class Conversation(ABC, Generic[R, S]):
     def status(self) -> tuple[TypeStatus, ...]:
         """Return where the client is with each type it has asked for."""
         return tuple(state.status() for state in self._order)
+
+    def resources(self, snapshot: Snapshot | None) -> tuple[ResourceStatus, ...]:
+        """Return where the client is with each resource of the snapshot meant for it."""
+        offering = self._sharing.offering(snapshot or Snapshot())
+        shelves = ((state, self._sharing.shelf(offering, state.type_url)) for state in self._order)
+        return tuple(status for state, shelf in shelves for status in inventory(state, shelf))
+
+    def retry(self) -> None:
+        """Have `offer` send once more what the client rejected."""
+        for state in self._order:
+            if state.refusals.condemned or state.words:
+                state.absolve()
+                self._offered = None
 
     def end(self) -> None:
         """Note what the client's claims are worth when it comes back.

@@ -38,6 +38,11 @@ class Refusals(NamedTuple):
         """Return what must not be sent now."""
         return frozenset(self.bad).union(*self.suspects[1:])
 
+    @property
+    def condemned(self) -> frozenset[Version]:
+        """Return all that was rejected, alone or among others."""
+        return frozenset(self.bad).union(*self.suspects)
+
     def nacked(self, resources: Iterable[Version]) -> Refusals:
         """Return the refusals after a response was rejected in which `resources` were new to the client."""
         ordered = sorted(resources)

@@ -6,8 +6,9 @@ What is said here of names and claims is SotW; `delta_type.py` has delta's own.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from xds_server.protocol.events import Acked, Nacked, Version
@@ -28,9 +29,24 @@ Claim = str | frozenset[tuple[str, str]]
 _NONE_REFUSED: frozenset[Version] = frozenset()
 
 
+class Refusal(NamedTuple):
+    """A resource that a client rejected, alone or among others, and the client's words."""
+
+    name: str
+    version: str
+    error: str
+
+
+_NO_WORDS: Mapping[str, Refusal] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class TypeStatus:
-    """Where a client is with one type. `synced` is the snapshot's version of which it has all that it asked for."""
+    """Where a client is with one type. `synced` is the snapshot's version of which it has all that it asked for.
+
+    `rejected` is what it rejected and has not been sent in another version since; of a response that is still being
+    searched for its culprit, all that was new in it.
+    """
 
     type_url: str
     sent: str
@@ -39,6 +55,7 @@ class TypeStatus:
     nacked: Nacked | None
     waiting: frozenset[str]
     resources: int
+    rejected: tuple[Refusal, ...] = ()
 
 
 class Flight(NamedTuple):
@@ -55,6 +72,7 @@ class TypeState:
     __slots__ = (
         "acked", "calm", "claim", "doubtful", "flight", "fresh", "full_state", "held", "last", "lost", "nack", "nonce",
         "refusals", "returning", "sent", "spoken", "subscription", "synced", "type_url", "unsure", "waiting",
+        "words",
     )  # fmt: skip
 
     def __init__(self, type_url: str, claim: Claim) -> None:
@@ -79,6 +97,7 @@ class TypeState:
         self.synced = ""
         self.nack: Nacked | None = None
         self.waiting: frozenset[str] = frozenset()
+        self.words: Mapping[str, Refusal] = _NO_WORDS
 
     def is_stale(self, request: Request) -> bool:
         """Return whether the request was made before our last response arrived."""
@@ -112,11 +131,15 @@ class TypeState:
             self.held = sharing.without(self.type_url, held, self.lost)
             self.unsure = False
             self.acked = version
+            self._unsay(flight.plan.changed)
             self.refusals = self.refusals.acked(flight.plan.changed)
             self.doubtful = bool(self.refusals.suspects)
             return Acked(self.type_url, version, flight.nonce)
         self.nack = Nacked(self.type_url, version, flight.nonce, error, flight.plan.changed)
         self.rejected(flight, error, sharing)
+        self._unsay(flight.plan.changed)
+        guilty = self.refusals.condemned.intersection(flight.plan.changed)
+        self.words = {**self.words, **{v.name: Refusal(*v, error) for v in guilty}}
         return self.nack
 
     def rejected(self, flight: Flight, error: str, sharing: Sharing) -> None:
@@ -130,6 +153,19 @@ class TypeState:
             self.doubtful = self.doubtful or not self._nothing_applied(flight)
             if not self.doubtful:
                 self.last = self.held
+
+    def absolve(self) -> None:
+        """Forget what the client rejected, so that it is sent once more."""
+        if self.unsure:  # the bad ones are in the full state it was sent last: only asking anew sends that again
+            self.fresh |= {name for name, _ in self.refusals.condemned if self.subscription.covers(name)}
+        self.calm = None
+        self.refusals = NO_REFUSALS
+        self.words = _NO_WORDS
+
+    def _unsay(self, answered: Iterable[Version]) -> None:
+        if self.words:
+            names = {name for name, _ in answered}
+            self.words = {name: refusal for name, refusal in self.words.items() if name not in names} or _NO_WORDS
 
     def believe(self, held: Holding | None, sharing: Sharing, *, doubted: bool) -> None:
         """Settle the claim of the first request: the client has this, or more or less this, or nothing that we know."""
@@ -199,5 +235,6 @@ class TypeState:
     def status(self) -> TypeStatus:
         """Return the part that operators see."""
         return TypeStatus(
-            self.type_url, self.sent, self.acked, self.synced, self.nack, self.waiting, len(self.held.resources)
-        )
+            self.type_url, self.sent, self.acked, self.synced, self.nack, self.waiting, len(self.held.resources),
+            tuple(self.words[name] for name in sorted(self.words)) if self.words else (),
+        )  # fmt: skip

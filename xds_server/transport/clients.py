@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from xds_server.model import ViewKey
 from xds_server.protocol.events import Code, Event, Identified
+from xds_server.protocol.inventory import ResourceStatus
 from xds_server.protocol.typestate import TypeStatus
 
 
@@ -68,3 +69,10 @@ class ClientStatus:
     variant: str
     since: float
     types: tuple[TypeStatus, ...]
+
+
+class Inventory(NamedTuple):
+    """One connected client, and where it is with each resource that it has or is to have."""
+
+    client: ClientStatus
+    resources: tuple[ResourceStatus, ...]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,8 @@ from xds_server.model import ViewKey
 from xds_server.protocol.events import Code, Identified
 from xds_server.protocol.sharing import Sharing
 from xds_server.transport.admission import Admission
-from xds_server.transport.clients import ClientEvent, ClientStatus
+from xds_server.transport.clients import ClientEvent, ClientStatus, Inventory
+from xds_server.transport.csds import StatusService
 from xds_server.transport.options import TransportOptions, channel_options
 from xds_server.transport.publisher import Publisher
 from xds_server.transport.services import ADS, METHODS, Method
@@ -38,7 +39,7 @@ class BindError(Exception):
 
 
 class XdsServer:
-    """Serves all the methods of `services.py`.
+    """Serves all the methods of `services.py`, and CSDS.
 
     `assign` says which view a client gets, or raises Refused; `on_event` hears what clients say.
     `services` are served on the same port; they bound their own streams.
@@ -76,7 +77,8 @@ class XdsServer:
             options=channel_options(self._options),
             maximum_concurrent_rpcs=self._options.max_streams * (1 + len(self._services)),
         )
-        server.add_generic_rpc_handlers((*self._handlers(), *self._services))
+        own = (*self._handlers(), StatusService(self.inventory).handler())
+        server.add_generic_rpc_handlers((*own, *self._services))
         try:
             port = int(server.add_insecure_port(self._address))
         except RuntimeError as error:
@@ -116,6 +118,19 @@ class XdsServer:
     def clients(self) -> tuple[ClientStatus, ...]:
         """Return who is connected, and where they are."""
         return tuple(status for stream in self._streams.values() if (status := stream.status()))
+
+    async def inventory(self, chosen: Callable[[Identified], bool]) -> AsyncIterator[Inventory]:
+        """Yield where the chosen clients are with each of their resources; others get their turn in between."""
+        for stream in tuple(self._streams.values()):
+            status = stream.status()
+            if status is not None and chosen(status.node):
+                yield Inventory(status, stream.resources())
+                await asyncio.sleep(0)
+
+    def retry(self) -> None:
+        """Send every client once more what it rejected."""
+        for stream in tuple(self._streams.values()):
+            stream.retry()
 
     def reassign(self) -> None:
         """Ask `assign` again for every client: call it when the policy has changed, before publishing."""

@@ -17,7 +17,9 @@ import grpc
 
 from xds_server.model import ViewKey
 from xds_server.protocol.events import Code, Event, Identified, ProtocolError
+from xds_server.protocol.inventory import ResourceStatus
 from xds_server.protocol.sharing import Sharing
+from xds_server.snapshot.resource import Snapshot
 from xds_server.transport.admission import Admission
 from xds_server.transport.bucket import Bucket
 from xds_server.transport.clients import ClientEvent, ClientStatus, Closed, Connected, Moved, Refused, Settled
@@ -112,6 +114,11 @@ class ClientStream:
             self._emit(Moved(before))
             self.wake()
 
+    def retry(self) -> None:
+        """Send once more what the client rejected."""
+        self._conversation.retry()
+        self.wake()
+
     @property
     def view(self) -> ViewKey | None:
         """Return the client's view, once it has one."""
@@ -123,6 +130,10 @@ class ClientStream:
             return None
         types, variant = self._conversation.status(), self._conversation.variant
         return ClientStatus(self._number, self._peer, self._node, self._view, variant, self._since, types)
+
+    def resources(self) -> tuple[ResourceStatus, ...]:
+        """Return where the client is with each resource that it has or is to have."""
+        return self._conversation.resources(self._latest())
 
     async def _converse(self) -> None:
         data = await self._first_request()
@@ -176,13 +187,16 @@ class ClientStream:
             self._writing = False
 
     def _due(self) -> list[bytes]:
-        snapshot = None if self._view is None else self._surroundings.publisher.latest(self._view, self._number)
+        snapshot = self._latest()
         if snapshot is None:
             return []
         responses = self._conversation.offer(snapshot)
         for response in responses:
             self._emit(response.sent)
         return [response.encode() for response in responses]
+
+    def _latest(self) -> Snapshot | None:
+        return None if self._view is None else self._surroundings.publisher.latest(self._view, self._number)
 
     def _tell_if_settled(self) -> None:
         """Tell, of a stream on trial, that the client has acknowledged all of the snapshot it was given."""

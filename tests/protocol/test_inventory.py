@@ -1,0 +1,111 @@
+"""Where a client is with each resource, and an operator's retry, as conversations."""
+
+from __future__ import annotations
+
+from tests.protocol.talk import LETTERS, Peer, envoy_on, world
+from xds_server.snapshot.resource import Snapshot
+
+ONE = world("C a=1", "E a=1", "L l=1 > R:r", "R r=1 > C:a")
+
+
+def states(peer: Peer, snapshot: Snapshot | None) -> dict[str, str]:
+    """Return `C a` and so on with state, version and the rejected version, if there is one."""
+    return {
+        f"{LETTERS[s.type_url]} {s.name}": f"{s.state} {s.version}" + (f" not {s.refusal.version}" if s.refusal else "")
+        for s in peer.stream.resources(snapshot)
+    }
+
+
+def test_what_was_accepted_is_in_sync() -> None:
+    peer = envoy_on(ONE, "a")
+    assert states(peer, ONE) == {"C a": "SYNCED 1", "E a": "SYNCED 1", "L l": "SYNCED 1", "R r": "SYNCED 1"}
+
+
+def test_a_change_is_not_sent_then_stale_then_in_sync() -> None:
+    peer = envoy_on(ONE, "a")
+    two = world("C a=1", "E a=2", "L l=1 > R:r", "R r=1 > C:a")
+    assert states(peer, two)["E a"] == "NOT_SENT 2"
+    peer.sees(two)
+    assert states(peer, two)["E a"] == "STALE 2"
+    assert states(peer, two)["C a"] == "SYNCED 1"
+    peer.acks("E")
+    assert states(peer, two)["E a"] == "SYNCED 2"
+
+
+def test_what_waits_for_its_cluster_is_not_sent() -> None:
+    peer = envoy_on(ONE, "a")
+    two = world("C a=1", "C b=1", "E a=1", "E b=1", "L l=1 > R:r", "R r=2 > C:b")
+    peer.sees(two)
+    assert states(peer, two)["C b"] == "STALE 1"
+    assert states(peer, two)["R r"] == "NOT_SENT 2"
+
+
+def test_a_rejected_resource_shows_what_the_client_has_and_the_words() -> None:
+    peer = envoy_on(ONE, "a")
+    two = world("C a=2", "E a=1", "L l=1 > R:r", "R r=1 > C:a")
+    peer.sees(two)
+    peer.nacks("C", "no such filter")
+    assert states(peer, two)["C a"] == "ERROR 1 not 2"
+    (rejected,) = (s.rejected for s in peer.stream.status() if LETTERS[s.type_url] == "C")
+    assert rejected == (("a", "2", "no such filter"),)
+
+
+def test_an_error_ends_when_other_content_is_accepted() -> None:
+    peer = envoy_on(ONE, "a")
+    peer.sees(world("C a=2", "E a=1", "L l=1 > R:r", "R r=1 > C:a"))
+    peer.nacks("C")
+    three = world("C a=3", "E a=1", "L l=1 > R:r", "R r=1 > C:a")
+    peer.settles(three)
+    assert states(peer, three)["C a"] == "SYNCED 3"
+    assert not any(status.rejected for status in peer.stream.status())
+
+
+def test_of_several_suspects_only_the_culprit_stays_in_error() -> None:
+    peer = envoy_on(ONE, "a")
+    two = world("C a=1", "E a=1", "L l=1 > R:r", "R r=1 > C:a", *(f"C new{n}=1" for n in range(4)))
+    peer.sees(two)
+    peer.nacks("C", "one is bad")
+    while came := peer.sees(two):
+        for answer in came:
+            peer.nacks("C", "new2 is bad") if "new2" in answer else peer.acks(answer[0])
+    shown = states(peer, two)
+    assert {name: shown[f"C {name}"] for name in ("new0", "new1", "new3")} == dict.fromkeys(
+        ("new0", "new1", "new3"), "SYNCED 1"
+    )
+    assert shown["C new2"] == "ERROR  not 1"
+
+
+def test_a_name_that_does_not_exist_is_not_sent() -> None:
+    peer = envoy_on(ONE, "a")
+    peer.asks("E", "a", "nothing")
+    assert states(peer, ONE)["E nothing"] == "NOT_SENT "
+
+
+def test_without_a_snapshot_there_is_what_the_client_has() -> None:
+    assert states(envoy_on(ONE, "a"), None)["C a"] == "SYNCED 1"
+
+
+def test_a_retry_sends_the_rejected_resource_once_more() -> None:
+    peer = envoy_on(ONE, "a")
+    two = world("C a=1", "E a=1", "L l=2 > R:r", "R r=1 > C:a")
+    peer.sees(two)
+    peer.nacks("L", "address already in use")
+    assert peer.settles(two) == []
+    peer.stream.retry()
+    assert peer.sees(two) == ["L 6: l=2"]
+    peer.acks("L")
+    assert states(peer, two)["L l"] == "SYNCED 2"
+    peer.stream.retry()
+    assert peer.sees(two) == []
+
+
+def test_a_retry_reaches_a_client_that_came_back_with_what_nobody_knows() -> None:
+    peer = Peer()
+    peer.asks("L", version="from before")
+    two = world("L l=1", "L m=1")
+    peer.sees(two)
+    peer.nacks("L", "m: address already in use")
+    assert peer.settles(two) == []
+    assert states(peer, two) == {"L l": "SYNCED 1", "L m": "ERROR  not 1"}
+    peer.stream.retry()
+    assert peer.sees(two) == ["L 2: l=1 m=1"]
