@@ -25,7 +25,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[[Run], list[Figure]]]] = {
     "fault-blackhole": ("it hangs", blackhole),
     "fault-errors": ("it answers 503", errors),
     "overload-plain": ("all regions at 120 % of capacity: how much retries add", overload),
-    "overload-marked": ("the same, where backends answer with x-envoy-overloaded", marked_overload),
+    "overload-marked": ("the same, where backends answer with x-envoy-ratelimited", marked_overload),
     "policy-edit": ("policy edit → every Envoy acknowledged", edit),
     "decision": ("the decision with all plans when a region dies", decision),
     "allocation": ("single allocations", allocation),

@@ -101,8 +101,8 @@ def overload(run: Run) -> list[Figure]:
 
 
 def marked_overload(run: Run) -> list[Figure]:
-    """Measure the same with backends that mark such a 503 with `x-envoy-overloaded`, which ends Envoy's retries."""
-    return _overload(run, "with x-envoy-overloaded", ["--overloaded-header"])
+    """Measure the same with backends that mark such a 503 with `x-envoy-ratelimited`, which ends Envoy's retries."""
+    return _overload(run, "with x-envoy-ratelimited", ["--shed-header"])
 
 
 def _overload(run: Run, how: str, more: list[str]) -> list[Figure]:

@@ -157,7 +157,7 @@ def test_bytes_that_are_not_http_cost_a_connection_and_no_more(backend: Backends
     [
         ("", Settings()),
         ("delay_ms=300&error_rate=0.4", Settings(delay_ms=300.0, error_rate=0.4)),
-        ("healthy=false&overloaded_header=true", Settings(healthy=False, overloaded_header=True)),
+        ("healthy=false&shed_header=true", Settings(healthy=False, shed_header=True)),
     ],
 )
 def test_settings_from_a_query(query: str, settings: Settings) -> None:

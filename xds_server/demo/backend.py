@@ -6,7 +6,7 @@ connecting is as fast as loopback. A request without the header is taken to be l
 
 `GET /healthz` is the health check. `POST /_control?delay_ms=300&error_rate=0.4&healthy=false&capacity_rps=50` changes
 its behaviour, `POST /_control?reset` undoes all changes, `GET /_control` shows the settings and what it served. Above
-its capacity it answers 503 at once, with `x-envoy-overloaded` if told to; the capacity is a token bucket that holds one
+its capacity it answers 503 at once, with `x-envoy-ratelimited` if told to. The capacity is a token bucket that holds a
 second's worth, so that a machine that pauses for a moment does not look like an overload.
 
 `/broken` answers 503 in every region: a bug of the application, which no routing can help.
@@ -43,7 +43,7 @@ class Settings:
     error_rate: float = 0.0
     healthy: bool = True
     capacity_rps: float = 0.0
-    overloaded_header: bool = False
+    shed_header: bool = False
 
 
 def changed(settings: Settings, query: str) -> Settings:
@@ -115,7 +115,7 @@ class Backend:
         rtt_ms = self._rtt_ms.get(request.headers.get("x-view", self._region), 0.0)
         if not self._bucket.take(self._settings.capacity_rps, self._loop.time()):
             self._served["shed"] += 1
-            mark = (("x-envoy-overloaded", "true"),) if self._settings.overloaded_header else ()
+            mark = (("x-envoy-ratelimited", "true"),) if self._settings.shed_header else ()
             self._later(rtt_ms, respond, Response(503, b"over capacity\n", mark))
             return
         failed = self._chance.random() < self._settings.error_rate or request.target == BROKEN_PATH
@@ -150,7 +150,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    normal = Settings(capacity_rps=arguments.capacity, overloaded_header=arguments.overloaded_header)
+    normal = Settings(capacity_rps=arguments.capacity, shed_header=arguments.shed_header)
     notes = Notes(arguments.notes, f"{arguments.region}-{arguments.port}")
     rtt_ms = {view: float(ms) for view, _, ms in (pair.partition("=") for pair in arguments.rtt)}
     backend = Backend(arguments.region, rtt_ms, arguments.service_ms, normal, notes)
@@ -171,7 +171,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rtt", nargs="*", default=[], metavar="VIEW=MS", help="round trip from each view")
     parser.add_argument("--service-ms", type=float, default=2.0, help="time to answer (default %(default)s)")
     parser.add_argument("--capacity", type=float, default=0.0, help="req/s; above it 503 at once; 0: no limit")
-    parser.add_argument("--overloaded-header", action="store_true", help="mark those 503 with x-envoy-overloaded")
+    parser.add_argument("--shed-header", action="store_true", help="mark those 503 with x-envoy-ratelimited")
     parser.add_argument("--notes", type=Path, default=Path(), help="directory for what it saw (default: here)")
     return parser.parse_args(argv)
 

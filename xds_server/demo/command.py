@@ -42,7 +42,7 @@ class _Faults(click.ParamType[str]):
 @click.option("--fault", "fault_texts", type=_Faults(), multiple=True, help="Do this then; may be given several times.")
 @click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the report here.")
 @click.option("--capacity", type=click.FloatRange(min=1.0), help="Req/s of all backends together. [default: 2.5 x rps]")
-@click.option("--overloaded-header", is_flag=True, help="Backends above capacity answer with x-envoy-overloaded.")
+@click.option("--shed-header", is_flag=True, help="Backends above capacity answer with x-envoy-ratelimited.")
 def demo(  # noqa: PLR0917
     headless: bool,
     duration: float | None,
@@ -50,7 +50,7 @@ def demo(  # noqa: PLR0917
     fault_texts: tuple[str, ...],
     report_file: Path | None,
     capacity: float | None,
-    overloaded_header: bool,
+    shed_header: bool,
 ) -> None:
     """Run four mock regions, four real Envoys, the control plane and a load on this machine.
 
@@ -69,7 +69,7 @@ def demo(  # noqa: PLR0917
         raise click.UsageError(str(problem)) from None
     if report_file is not None and not report_file.absolute().parent.is_dir():
         raise click.UsageError(f"--report: there is no directory {report_file.absolute().parent}")
-    options = runner.Options(rps, duration, capacity, overloaded_header, script)
+    options = runner.Options(rps, duration, capacity, shed_header, script)
     try:
         result = runner.demo(options, _ui(headless))
     except DemoError as problem:

@@ -33,7 +33,7 @@ class Options:
     rps: float
     duration_s: float | None
     capacity_rps: float | None
-    overloaded_header: bool
+    shed_header: bool
     faults: tuple[Fault, ...]
 
 
@@ -54,7 +54,7 @@ def demo(options: Options, ui: Ui) -> dict[str, Any] | None:
     """Run it; return the report, or None if it was stopped before the load began. Raises DemoError."""
     with tempfile.TemporaryDirectory(prefix=remote.PREFIX) as directory, _ports() as ports:
         topology = Topology.of(options.rps, options.capacity_rps, ports)
-        site = Site(Path(directory), topology, overloaded_header=options.overloaded_header)
+        site = Site(Path(directory), topology, shed_header=options.shed_header)
         try:
             return asyncio.run(_run(options, site, ui))
         finally:

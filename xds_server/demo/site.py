@@ -43,12 +43,12 @@ def script(name: str) -> str:
 class Site:
     """All child processes of one run, in one directory."""
 
-    def __init__(self, directory: Path, topology: Topology, *, overloaded_header: bool = False) -> None:
+    def __init__(self, directory: Path, topology: Topology, *, shed_header: bool = False) -> None:
         self.directory = directory
         self.topology = topology
         self.policy = directory / "policy.yaml"
         self.control_plane = self._control_plane()
-        self.backends = {region: self._backends(region, overloaded_header) for region in REGIONS}
+        self.backends = {region: self._backends(region, shed_header) for region in REGIONS}
         self.envoys = {region: self._envoy(region) for region in REGIONS}
         self.load: Child | None = None
         self.control_plane_watch = ControlPlaneWatch(topology.admin_port)
@@ -189,11 +189,11 @@ class Site:
         argv += ["--admin", f"127.0.0.1:{t.admin_port}", "--state-dir", str(self.directory / "state")]
         return Child("the control plane", argv, self.directory / "controlplane.log")
 
-    def _backends(self, region: str, overloaded_header: bool) -> list[Child]:
+    def _backends(self, region: str, shed_header: bool) -> list[Child]:
         def backend(port: int) -> Child:
             argv = [sys.executable, "-m", "xds_server.demo.backend", "--region", region, "--port", str(port)]
             argv += ["--capacity", str(self.topology.limit_of(region))]
-            argv += ["--notes", str(self.directory)] + (["--overloaded-header"] if overloaded_header else [])
+            argv += ["--notes", str(self.directory)] + (["--shed-header"] if shed_header else [])
             argv += ["--rtt", *(f"{view}={rtt_ms(view, region):g}" for view in REGIONS)]
             return Child(f"the backend {region}:{port}", argv, self.directory / f"backend-{region}-{port}.log")
 

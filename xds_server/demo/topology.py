@@ -58,6 +58,7 @@ def region_cluster(region: str) -> str:
     """Return the name of the Envoy cluster for the demo's service in a region."""
     return f"{SERVICE}@{region}"
 
+
 SLACK = 3.0
 """How much more than the policy says a backend takes, unless `--capacity` is given: a small region's random bursts are
 not an overload, and a plain write that meets one has failed."""
