@@ -17,8 +17,8 @@ import socket
 import time
 from collections.abc import Sequence
 from statistics import median, quantiles
-from typing import Any
 
+from bench.bare_envoy import FORWARDS, config, listener
 from bench.figures import Figure
 from bench.run import CannotMeasureError, Run
 from bench.stage import LIMIT_S, Stage, answering, listening, stage
@@ -30,8 +30,6 @@ _EVERY_S = 0.002
 _SPIN_S = 0.0004
 _REQUESTS = 250
 _POOLED = 10
-_HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-_ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 _ASK = b"GET /cart HTTP/1.1\r\nhost: service-0000\r\n\r\n"
 _ANSWER = b"\r\n\r\nok"
 
@@ -51,11 +49,10 @@ def latency(run: Run) -> list[Figure]:
 
 async def _begin(run: Run, here: Stage) -> None:
     run.say("starting the upstream, the control plane and two Envoys")
-    here.envoy("upstream", _config([_listener(port, _ANSWERS) for port in here.upstream_ports]))
-    await until(answering(here.upstream_ports), LIMIT_S, here.children, "the upstream answers")
+    await here.upstream()
     _, ready, _ = await asyncio.to_thread(here.serve)
     await here.sidecar(FOUR[0], ready.xds)
-    here.envoy("bare", _config([_listener(here.spare, _FORWARDS)], here.upstream_ports[:2]))
+    here.envoy("bare", config([listener(here.spare, FORWARDS)], here.upstream_ports[:2]))
     await until(listening([here.admin_ports[FOUR[0]]]), LIMIT_S, here.children, "the sidecar has its listener")
     await until(answering([here.spare]), LIMIT_S, here.children, "the bare Envoy answers")
 
@@ -120,36 +117,3 @@ def _p99(runs: Sequence[list[float]]) -> tuple[float, ...]:
     """Return the 99th percentile of every ten runs pooled: one run has too few requests for it."""
     pools = [runs[i : i + _POOLED] for i in range(0, len(runs), _POOLED)]
     return tuple(quantiles([value for run in pool for value in run], n=100)[98] for pool in pools)
-
-
-_ANSWERS: dict[str, Any] = {"direct_response": {"status": 200, "body": {"inline_string": "ok"}}}
-_FORWARDS: dict[str, Any] = {"route": {"cluster": "local"}}
-
-
-def _listener(port: int, action: dict[str, Any]) -> dict[str, Any]:
-    host = {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **action}]}
-    manager = {
-        "@type": _HCM,
-        "stat_prefix": "in",
-        "route_config": {"name": "in", "virtual_hosts": [host]},
-        "http_filters": [{"name": "router", "typed_config": {"@type": _ROUTER}}],
-    }
-    return {
-        "name": f"in-{port}",
-        "address": _address(port),
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-    }
-
-
-def _config(listeners: Sequence[dict[str, Any]], ports: Sequence[int] = ()) -> dict[str, Any]:
-    endpoints = [{"endpoint": {"address": _address(port)}} for port in ports]
-    cluster = {
-        "name": "local",
-        "type": "STATIC",
-        "load_assignment": {"cluster_name": "local", "endpoints": [{"lb_endpoints": endpoints}]},
-    }
-    return {"static_resources": {"listeners": list(listeners), "clusters": [cluster] if ports else []}}
-
-
-def _address(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.figures import Figure
 from bench.run import Run
-from bench.stage import LIMIT_S, Condition, Stage, answering, listening, stage, text
+from bench.stage import LIMIT_S, Condition, Stage, listening, stage, text
 from bench.world import FOUR, UTILISATION
 from xds_server.demo.meter import Meter
 from xds_server.demo.ports import Ports
@@ -30,7 +29,7 @@ def start(run: Run) -> list[Figure]:
     services = run.pick(100, 10)
     values = []
     with stage(run, services) as here:
-        asyncio.run(_upstreams(run, here))
+        asyncio.run(here.upstream())
         for n in range(run.pick(7, 2)):
             child, _, seconds = here.serve()
             run.say(f"start {n + 1}: {seconds:.2f} s")
@@ -41,18 +40,19 @@ def start(run: Run) -> list[Figure]:
 
 def size(run: Run) -> list[Figure]:
     """Measure memory and CPU with four Envoys and all endpoints probed: at rest, then while all weights move."""
-    services, seconds, changes = run.pick((100, 20, 60), (10, 2, 3))
+    services, seconds, changes = run.pick((100, 20, 20), (10, 2, 3))
     with stage(run, services) as here:
         return asyncio.run(_size(run, here, services, seconds, changes))
 
 
 async def _size(run: Run, here: Stage, services: int, seconds: int, changes: int) -> list[Figure]:
-    await _upstreams(run, here)
+    await here.upstream()
     plane, ready, _ = await asyncio.to_thread(here.serve)
     run.say("starting 4 Envoys")
     for region in FOUR:
         await here.sidecar(region, ready.xds)
-    await until(listening(list(here.admin_ports.values())), LIMIT_S, here.children, "every Envoy has its listener")
+    watched = [plane, *here.children[-len(FOUR) :]]
+    await until(listening(list(here.admin_ports.values())), LIMIT_S, watched, "every Envoy has its listener")
     run.say(f"at rest for {seconds} s")
     meter = Meter()
     meter.start(plane.pid)
@@ -84,14 +84,6 @@ async def _change(here: Stage, admin_port: int, utilisation: float) -> None:
     here.write_policy(utilisation)
     await until(another, LIMIT_S, here.children, "the edit is in force")
     await asyncio.sleep(_SENT_S)
-
-
-async def _upstreams(run: Run, here: Stage) -> None:
-    run.say(f"starting {len(here.upstream_ports)} backends")
-    for port in here.upstream_ports:
-        argv = [sys.executable, "-m", "xds_server.demo.backend", "--region", "any", "--port", str(port)]
-        here.child(f"backend {port}", [*argv, "--notes", str(here.file(""))])
-    await until(answering(here.upstream_ports), LIMIT_S, here.children, "the backends answer")
 
 
 def edit(run: Run) -> list[Figure]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.bare_envoy import ANSWERS, config, listener
 from bench.run import Run, program
 from bench.world import ENDPOINTS_PER_REGION, FOUR, UTILISATION, policy_text
 from xds_server.demo.http1 import UnreachableError, fetch
@@ -74,6 +75,12 @@ class Stage:
             raise DemoError(f"the control plane did not start:\n{child.tail()}")
         said = json.loads(line)
         return child, Ready(said["xds"], int(said["admin"].rpartition(":")[2])), seconds
+
+    async def upstream(self) -> None:
+        """Start what answers for all endpoints of all services."""
+        self._run.say("starting the upstream")
+        self.envoy("upstream", config([listener(port, ANSWERS) for port in self.upstream_ports]))
+        await until(answering(self.upstream_ports), LIMIT_S, self.children, "the upstream answers")
 
     async def sidecar(self, region: str, xds: str) -> Child:
         """Start an Envoy of the one fleet; those of several regions share its port, as SO_REUSEPORT lets them."""
