@@ -13,7 +13,7 @@ from xds_server.controller import Memory
 from xds_server.store.codec import to_json
 from xds_server.store.state_file import StateError, StateFile, Texts
 
-EVERY_S = 0.5
+EVERY_S = 0.1
 
 
 class Keeper:
