@@ -52,16 +52,16 @@ class Sidecar:
         return int(found[0]["value"]) if found else 0
 
     async def listens(self) -> None:
-        """Wait for the listener."""
+        """Wait until it takes requests."""
         statuses: list[Any] = []
         async with asyncio.timeout(30):
-            while not statuses:
+            while not (statuses and (await self.json("/server_info"))["state"] == "LIVE"):
                 statuses = (await self.json("/listeners?format=json")).get("listener_statuses", [])
         self.url = f"http://127.0.0.1:{statuses[0]['local_address']['socket_address']['port_value']}/"
 
-    async def get(self) -> int:
-        """Send one read; return its status."""
-        async with self._http.get(self.url, headers={"host": "checkout.demo"}) as response:
+    async def get(self, method: str = "GET") -> int:
+        """Send one request; return its status."""
+        async with self._http.request(method, self.url, headers={"host": "checkout.demo"}) as response:
             await response.read()
             return response.status
 
