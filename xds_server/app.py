@@ -29,7 +29,7 @@ from xds_server.controller import Controller, Memory, Outcome
 from xds_server.decision.watchers import choose
 from xds_server.decision.what_if import Loss, losses
 from xds_server.model import Decision, Event, Observation, Resolution, ViewKey
-from xds_server.operator.admin import AdminServer, CannotListenError, NotTakenError
+from xds_server.operator.admin import AdminServer, CannotListenError, NotTakenError, Retried
 from xds_server.operator.client_words import client_event, client_news
 from xds_server.operator.events import EventLog
 from xds_server.operator.logs import Style, log_event, set_up
@@ -38,6 +38,7 @@ from xds_server.operator.signal_log import SignalLog
 from xds_server.operator.views import PolicyStatus
 from xds_server.policy.types import Policy
 from xds_server.protocol.events import Code, Identified
+from xds_server.rollout.quarantine import Held
 from xds_server.signals.agents import BadReportError
 from xds_server.signals.dns import Resolver
 from xds_server.signals.policy_file import PolicyText
@@ -170,10 +171,16 @@ class _Desk:
         self._said = SignalLog()
         self._events = EventLog()
         self._metrics = Metrics(
-            self.decision, self.policy, self.clients, lambda: self._prober.void, self._signals.status
+            self.decision,
+            self.policy,
+            self.clients,
+            lambda: self._prober.void,
+            self._signals.status,
+            quarantined=self.quarantined,
         )
         self._policy: Policy | None = None
         self._offered: Accepted | None = None
+        self._rolled_back: Policy | None = None
         self._status = PolicyStatus(str(options.policy))
         self._ready = asyncio.Event()
         self.xds = XdsServer(
@@ -226,6 +233,7 @@ class _Desk:
     def read(self, reading: Reading) -> None:
         """Take what the policy file says now."""
         if isinstance(reading, Rejected):
+            self._rolled_back = None
             self._metrics.policy_read(accepted=False)
             self._reject(reading.source, reading.errors)
             return
@@ -239,6 +247,7 @@ class _Desk:
         for warning in reading.warnings:
             self._tell(Event("policy.warning", now(), warning, "warning"))
         self._offered = reading
+        self._rolled_back = None
         self._loop.put(reading.policy)
 
     def _reject(self, source: str, errors: tuple[str, ...]) -> None:
@@ -312,6 +321,7 @@ class _Desk:
             self._in_force(outcome.promoted)
         if outcome.refused is not None:
             policy, reason = outcome.refused
+            self._rolled_back = policy
             self._status = PolicyStatus(
                 self._status.source, self._status.digest, (f"policy {policy.digest}: {reason}",)
             )
@@ -379,6 +389,25 @@ class _Desk:
     def signals(self) -> SignalLog:
         """Return what each source last said."""
         return self._said
+
+    def quarantined(self) -> tuple[Held, ...]:
+        """Return what is kept back."""
+        return self._controller.quarantined
+
+    def retry(self) -> Retried:
+        """Try again what Envoys rejected: what is kept back, what a client keeps out, a policy that was rolled back."""
+        rejecting = sum(any(status.rejected for status in client.types) for client in self.clients())
+        policy, self._rolled_back = self._rolled_back, None
+        retried = Retried(len(self.quarantined()), rejecting, policy.digest if policy is not None else None)
+        self.xds.retry()
+        self._loop.retry()
+        if policy is not None:
+            self._status = PolicyStatus(str(self._options.policy), self._status.digest)
+            self._loop.put(policy)
+        again = f", and policy {policy.digest}" if policy is not None else ""
+        words = f"an operator has {retried.quarantined} resources and {rejecting} clients tried again{again}"
+        self._tell(Event("operator.retry", now(), words))
+        return retried
 
     def report(self, body: bytes) -> int:
         """Take an agent's reports."""

@@ -19,6 +19,8 @@ from xds_server import __version__
 
 ELSEWHERE = {
     "plan": "xds_server.commands.plan",
+    "fleet": "xds_server.commands.fleet",
+    "retry": "xds_server.commands.fleet",
     "replay": "xds_server.commands.replay",
     "demo": "xds_server.demo.command",
     "demo-fault": "xds_server.demo.command",
@@ -54,7 +56,7 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the commands in the order a newcomer meets them."""
-        return ["serve", "validate", "schema", "bootstrap", "plan", "replay", "demo", "demo-fault"]
+        return ["serve", "validate", "schema", "bootstrap", "fleet", "retry", "plan", "replay", "demo", "demo-fault"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by name."""

@@ -9,7 +9,7 @@ import socket
 import aiohttp
 import pytest
 
-from tests.operator.world import Process, client, decision, serving
+from tests.operator.world import HELD, Process, client, decision, serving
 from tests.signals.world import in_loop
 from xds_server.model import Event
 from xds_server.operator.admin import MOST_BODY, AdminApp, AdminServer, CannotListenError
@@ -75,6 +75,35 @@ async def test_a_report_that_is_too_large_or_comes_from_a_web_page_is_refused() 
         assert (await site.post("/api/v1/reports", b"{}", "text/plain")).status == 415
         assert (await site.post("/api/v1/reports", b" " * MOST_BODY)).status == 200
     assert len(process.reports) == 1
+
+
+@in_loop
+async def test_a_retry_is_ordered_by_post_and_not_by_a_web_page() -> None:
+    process = Process(held=(HELD,))
+    json_type = {"content-type": "application/json"}
+    async with serving(process) as site:
+        assert (await site.get("/api/v1/retry")).status == 405
+        assert (await site.post("/api/v1/retry", b"{}", "text/plain")).status == 415
+        for origin in ("https://elsewhere.example", site.base, "null"):
+            refused = await site.send("POST", "/api/v1/retry", data=b"{}", headers={**json_type, "origin": origin})
+            assert (refused.status, refused.kind) == (403, "application/problem+json")
+        assert process.retries == 0
+        done = await site.post("/api/v1/retry", b"{}")
+        assert (done.status, done.json) == (200, {"quarantined": 1, "clients": 1, "policy": "abc123"})
+        assert process.retries == 1
+
+
+@in_loop
+async def test_the_fleet_shows_what_is_rejected_and_kept_back() -> None:
+    async with serving(Process(connected=(client("a"),), held=(HELD,))) as site:
+        shown = (await site.get("/api/v1/fleet")).json
+    clusters, routes = (shown["clients"][0]["types"][name] for name in ("CDS", "RDS"))
+    assert (clusters["synced"], clusters["rejected"]) == (True, [])
+    assert (routes["synced"], routes["rejected_count"]) == (False, 1)
+    assert routes["rejected"] == [{"name": "outbound", "version": "v2", "error": "bad route"}]
+    view = {"fleet": "default", "region": "us-east-1", "kind": "envoy"}
+    resource = {"type": "RDS", "name": "outbound", "version": "v2"}
+    assert shown["quarantine"] == [{**view, **resource, "client": "a", "error": "bad route"}]
 
 
 @in_loop

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from click import Context
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.operator.world import Process, client, decision
 from tests.signals.world import in_loop
+from xds_server.cli import main
 from xds_server.model import Address, Event, Observation, SourceStatus, Target, ViewKey
 from xds_server.operator.admin import AdminApp
 from xds_server.operator.metrics import Metrics
@@ -27,6 +29,11 @@ def first_column(pattern: str) -> dict[str, str]:
 def test_every_page_is_documented() -> None:
     paths = {route.path for route in AdminApp(Process()).app().routes}  # type: ignore[attr-defined]
     assert set(first_column(r"/[^`]*")) == paths
+
+
+def test_every_command_is_documented() -> None:
+    commands = {f"xds-server {name}" for name in main.list_commands(Context(main))}
+    assert set(first_column(r"xds-server [\w-]+")) == commands
 
 
 @in_loop

@@ -84,7 +84,7 @@ def test_regions_where_a_service_is_not_deployed_are_left_out() -> None:
 
 def test_the_fleet_is_in_the_order_of_views_and_ids() -> None:
     clients = [client("b"), client("a"), client("z", region="eu-west-1")]
-    shown = fleet_json(clients, now=100.0)["clients"]
+    shown = fleet_json(clients, (), now=100.0)["clients"]
     assert [(item["region"], item["id"]) for item in shown] == [
         ("eu-west-1", "z"),
         ("us-east-1", "a"),
@@ -99,10 +99,25 @@ def test_the_fleet_is_in_the_order_of_views_and_ids() -> None:
         "version": "1.40.0",
         "peer": "ipv4:127.0.0.1:5000",
         "variant": "sotw",
+        "on_trial": False,
         "connected_s": 10.0,
         "types": {
-            "CDS": {"sent": "c1", "acked": "c1", "nacked": None},
-            "RDS": {"sent": "r2", "acked": "r1", "nacked": {"version": "r2", "error": "bad route"}},
+            "CDS": {
+                "sent": "c1",
+                "acked": "c1",
+                "synced": True,
+                "nacked": None,
+                "rejected": [],
+                "rejected_count": 0,
+            },
+            "RDS": {
+                "sent": "r2",
+                "acked": "r1",
+                "synced": False,
+                "nacked": {"version": "r2", "error": "bad route"},
+                "rejected": [{"name": "outbound", "version": "v2", "error": "bad route"}],
+                "rejected_count": 1,
+            },
         },
     }
 

@@ -12,17 +12,22 @@ import aiohttp
 from tests.support import decisions
 from xds_server.decision.what_if import Loss
 from xds_server.model import Decision, Health, NMinusOne, Verdict, ViewKey
-from xds_server.operator.admin import AdminServer, NotTakenError
+from xds_server.operator.admin import AdminServer, NotTakenError, Retried
 from xds_server.operator.events import EventLog
 from xds_server.operator.metrics import Metrics
 from xds_server.operator.signal_log import SignalLog
 from xds_server.operator.views import PolicyStatus
 from xds_server.protocol.events import Identified, Nacked
-from xds_server.protocol.typestate import TypeStatus
+from xds_server.protocol.typestate import Refusal, TypeStatus
+from xds_server.rollout.quarantine import Held
+from xds_server.snapshot.resource import Key
 from xds_server.transport.clients import ClientStatus
 
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+
+BAD = Refusal("outbound", "v2", "bad route")
+HELD = Held(ViewKey("default", "us-east-1"), Key(ROUTES, "outbound"), "v2", "a", "bad route")
 
 
 def decision() -> Decision:
@@ -52,8 +57,9 @@ def client(node_id: str, region: str = "us-east-1", stream: int = 1) -> ClientSt
         since=90.0,
         types=(
             TypeStatus(CLUSTER, "c1", "c1", "c1", None, frozenset(), 4),
-            TypeStatus(ROUTES, "r2", "r1", "r1", Nacked(ROUTES, "r2", "n", "bad route", ()), frozenset(), 1),
+            TypeStatus(ROUTES, "r2", "r1", "r1", Nacked(ROUTES, "r2", "n", "bad route", ()), frozenset(), 1, (BAD,)),
         ),
+        latest={CLUSTER: "c1", ROUTES: "r2"},
     )
 
 
@@ -70,6 +76,8 @@ class Process:
     said: SignalLog = field(default_factory=SignalLog)
     objection: str = ""
     reports: list[bytes] = field(default_factory=list)
+    held: tuple[Held, ...] = ()
+    retries: int = 0
 
     def now(self) -> float:
         return 100.0
@@ -100,6 +108,13 @@ class Process:
             raise NotTakenError(self.objection)
         self.reports.append(body)
         return 1
+
+    def quarantined(self) -> tuple[Held, ...]:
+        return self.held
+
+    def retry(self) -> Retried:
+        self.retries += 1
+        return Retried(len(self.held), 1, "abc123")
 
     async def metrics(self) -> bytes:
         return await Metrics(self.decision, self.policy, self.clients).render()

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.parse import urlencode, urlsplit
-from urllib.request import urlopen
 
 import click
 
+from xds_server.commands.process import ask
 from xds_server.controller import Controller, Inputs
 from xds_server.decision.what_if import MOST_DEMAND, losses
 from xds_server.operator.plans import all_table, one_table, plans_json
@@ -20,7 +17,6 @@ from xds_server.policy.errors import PolicyError
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
 
-TIMEOUT_S = 30.0
 AFTER_GRACE_S = 3600.0
 
 Json = dict[str, Any]
@@ -102,20 +98,7 @@ def _answer(policy: Policy, demand: float) -> Json:
 
 
 def _from_process(url: str, demand: float) -> Json:
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise click.ClickException(f"{url!r} is not a URL; write for example http://127.0.0.1:19000")
-    asked = f"{parts.scheme}://{parts.netloc}/api/v1/plan?{urlencode({'demand': demand})}"
-    try:
-        with urlopen(asked, timeout=TIMEOUT_S) as response:  # noqa: S310  (the scheme is checked above)
-            answer: Json = json.load(response)
-    except HTTPError as error:
-        raise click.ClickException(
-            f"{asked}: {error.code} {error.read(500).decode(errors='replace').strip()}"
-        ) from error
-    except (OSError, HTTPException, ValueError) as error:
-        raise click.ClickException(f"{asked}: {error}") from error
-    return answer
+    return ask(url, "/api/v1/plan", {"demand": demand})
 
 
 def _chosen(answer: Json, without: str | None, service: str | None) -> Json:

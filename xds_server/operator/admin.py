@@ -1,4 +1,8 @@
-"""The admin side over HTTP: what people, Prometheus and platforms ask the process. Reads only.
+"""The admin side over HTTP: what people, Prometheus and platforms ask the process, and the few orders they give.
+
+An order is a POST with a JSON content type and without an `Origin`: a page in somebody's browser, which reaches what
+that person reaches, can send neither the one nor leave out the other. Comparing `Origin` with `Host` was rejected: both
+are the attacker's if the name in them resolves anew. No page of ours gives orders.
 
 The app sees the process through `Source` alone, never the controller: values that are already there, so that a scrape
 cannot make a decision late. Errors are problem details (RFC 9457), so that scripts need not parse pages.
@@ -15,6 +19,7 @@ import json
 import os
 import socket
 from collections.abc import Generator
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Protocol
 
@@ -31,6 +36,7 @@ from xds_server.operator.events import KEPT, EventLog
 from xds_server.operator.plans import plans_json
 from xds_server.operator.signal_log import SignalLog
 from xds_server.operator.views import PolicyStatus, decision_json, events_json, fleet_json, policy_json
+from xds_server.rollout.quarantine import Held
 from xds_server.transport.clients import ClientStatus
 
 GOODBYE_S = 2.0
@@ -51,6 +57,15 @@ class CannotListenError(Exception):
 
 class NotTakenError(Exception):
     """What was sent is not taken; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What a retry tries again: resources kept back, clients that rejected something, a policy rolled back."""
+
+    quarantined: int
+    clients: int
+    policy: str | None
 
 
 class Source(Protocol):
@@ -83,6 +98,12 @@ class Source(Protocol):
     def signals(self) -> SignalLog:
         """Return what each source of signals last said."""
 
+    def quarantined(self) -> tuple[Held, ...]:
+        """Return what is kept back from clients because one of them rejected it."""
+
+    def retry(self) -> Retried:
+        """Try again what Envoys rejected; return what that is."""
+
     def report(self, body: bytes) -> int:
         """Take an agent's reports, as JSON; return how many. Raises NotTakenError."""
 
@@ -99,12 +120,15 @@ class AdminApp:
             "/metrics": ("for Prometheus", self._metrics),
             "/api/v1/decision": ("weights, verdicts, plans and protection, each with its reason", self._decision),
             "/api/v1/events": ("what happened; ?after=SEQ&limit=N pages forward", self._events),
-            "/api/v1/fleet": ("connected Envoys and what each has acknowledged", self._fleet),
+            "/api/v1/fleet": ("connected Envoys, what each has and rejected, and what is kept back", self._fleet),
             "/api/v1/plan": ("what if a region were gone; ?without=REGION&service=S&demand=1.5", self._plan),
             "/api/v1/policy": ("the policy in force, and the errors of a refused edit", self._policy),
             "/api/v1/signals": ("what each source of signals last said, and how old it is", self._signals),
         }
-        self._posts = {"/api/v1/reports": ("POST: what an agent says of a region, as JSON", self._report)}
+        self._posts = {
+            "/api/v1/reports": ("POST: what an agent says of a region, as JSON", self._report),
+            "/api/v1/retry": ("POST: try again what Envoys rejected, as JSON: {}", self._retry),
+        }
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
@@ -145,7 +169,8 @@ class AdminApp:
         return _json(events_json(log.last, entries))
 
     async def _fleet(self, _: Request) -> Response:
-        return _json(fleet_json(self._source.clients(), self._source.now()))
+        source = self._source
+        return _json(fleet_json(source.clients(), source.quarantined(), source.now()))
 
     async def _plan(self, request: Request) -> Response:
         demand = _factor(request, "demand")
@@ -161,14 +186,25 @@ class AdminApp:
         return _json(self._source.signals().json(self._source.now()))
 
     async def _report(self, request: Request) -> Response:
-        """Take a report. The content type is asked for because a page in somebody's browser cannot send that one."""
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise HTTPException(415, "send it as content-type: application/json")
+        _check_sender(request)
         try:
             taken = self._source.report(await _body(request))
         except NotTakenError as error:
             raise HTTPException(400, str(error)) from error
         return _json({"accepted": taken})
+
+    async def _retry(self, request: Request) -> Response:
+        _check_sender(request)
+        await _body(request)
+        return _json(asdict(self._source.retry()))
+
+
+def _check_sender(request: Request) -> None:
+    """Refuse what a page in somebody's browser can send."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, "send it as content-type: application/json")
+    if "origin" in request.headers:
+        raise HTTPException(403, "a page in a browser (there is an Origin header) may not give orders")
 
 
 def _number(request: Request, name: str, default: int) -> int:

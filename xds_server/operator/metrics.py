@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import NamedTuple
 
 from prometheus_client import (
@@ -30,7 +30,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from xds_server import __version__
-from xds_server.model import TOTAL_WEIGHT, Decision, Event, Observation, ServiceDecision, SourceStatus, Verdict, ViewKey
+from xds_server.model import TOTAL_WEIGHT, Decision, Event, Observation, ServiceDecision, SourceStatus, Verdict
 from xds_server.operator.views import PolicyStatus, short_type
 from xds_server.protocol.events import Acked, Nacked, Sent, StaleNonce
 from xds_server.transport.clients import ClientEvent, ClientStatus, Closed, Connected
@@ -51,10 +51,12 @@ class Metrics:
         clients: Callable[[], Iterable[ClientStatus]] = tuple,
         void_probes: Callable[[], int] = lambda: 0,
         sources: Callable[[], Iterable[SourceStatus]] = tuple,
+        *,
+        quarantined: Callable[[], Sized] = tuple,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, which nobody asked for
         self._registry = CollectorRegistry()
-        self._latest = _Latest(decision, policy, clients, void_probes, sources)
+        self._latest = _Latest(decision, policy, clients, void_probes, sources, quarantined=quarantined)
         self._counts = _Counts(self._registry)
         self._probed: dict[tuple[str, str], tuple[Counter, Counter]] = {}
         ProcessCollector(registry=self._registry)
@@ -138,14 +140,24 @@ class _Counts:
         self.closed = counter("streams_closed", "Streams that ended, by gRPC status, or by the client.", "code")
 
 
+Place = tuple[str, str]
+"""Fleet and region: clients of all kinds in one series."""
+
+
+def _place(client: ClientStatus) -> Place:
+    return client.view.fleet, client.view.region
+
+
 class _Values(NamedTuple):
     """What a scrape shows."""
 
     decision: Decision | None
     policy: PolicyStatus
-    clients: Tally[ViewKey]
+    clients: Tally[Place]
     void_probes: int
     sources: tuple[SourceStatus, ...]
+    rejecting: Tally[Place]
+    quarantined: int
 
 
 class _Latest(Collector):
@@ -158,18 +170,29 @@ class _Latest(Collector):
         clients: Callable[[], Iterable[ClientStatus]],
         void_probes: Callable[[], int],
         sources: Callable[[], Iterable[SourceStatus]],
+        *,
+        quarantined: Callable[[], Sized],
     ) -> None:
         self._decision = decision
         self._policy = policy
         self._clients = clients
         self._void_probes = void_probes
         self._sources = sources
+        self._quarantined = quarantined
         self._taken: _Values | None = None
 
     def take(self) -> None:
         """Take the values that the next scrape shows."""
-        views = Tally(client.view for client in self._clients())
-        self._taken = _Values(self._decision(), self._policy(), views, self._void_probes(), tuple(self._sources()))
+        clients = tuple(self._clients())
+        self._taken = _Values(
+            self._decision(),
+            self._policy(),
+            Tally(_place(client) for client in clients),
+            self._void_probes(),
+            tuple(self._sources()),
+            Tally(_place(client) for client in clients if any(status.rejected for status in client.types)),
+            len(self._quarantined()),
+        )
 
     def describe(self) -> Iterable[Metric]:
         """Promise nothing: names are not checked for clashes by reading values that are not there yet."""
@@ -179,12 +202,20 @@ class _Latest(Collector):
         """Return what is, as taken."""
         if self._taken is None:
             return
-        decision, policy, views, void_probes, sources = self._taken
+        decision, policy, places, void_probes, sources, rejecting, quarantined = self._taken
         yield from _policy_metrics(policy)
         clients = _gauge("connected_clients", "Clients on a stream, by fleet and region.", "fleet", "region")
-        for view, count in sorted(views.items()):
-            clients.add_metric(view, count)
+        for place, count in sorted(places.items()):
+            clients.add_metric(place, count)
         yield clients
+        what = "Clients that rejected something and have not taken other content of it since."
+        bad = _gauge("rejecting_clients", what, "fleet", "region")
+        for place in sorted(places):
+            bad.add_metric(place, rejecting[place])
+        yield bad
+        kept = _gauge("quarantined_resources", "Resources kept back from a view because a client rejected them.")
+        kept.add_metric([], quarantined)
+        yield kept
         what = "Probes that said nothing, for reasons of this process."
         yield CounterMetricFamily("xds_server_void_probes", what, void_probes)
         yield from _source_metrics(sources)

@@ -12,6 +12,7 @@ from typing import Any
 
 from xds_server.model import Decision, Health, NMinusOne, Protection, Row, ServiceDecision, Table, Verdict
 from xds_server.operator.events import Entry
+from xds_server.rollout.quarantine import Held
 from xds_server.transport.clients import ClientStatus
 
 Json = dict[str, Any]
@@ -36,6 +37,10 @@ SHORT_TYPES: Mapping[str, str] = {
     "ScopedRouteConfiguration": "SRDS",
     "VirtualHost": "VHDS",
 }
+
+
+MOST_REJECTED = 20
+"""Of one client and type, listed: while the culprit of a large response is searched for, it may be thousands."""
 
 
 def short_type(type_url: str) -> str:
@@ -173,10 +178,26 @@ def _event_json(entry: Entry) -> Json:
     }
 
 
-def fleet_json(clients: Iterable[ClientStatus], now: float) -> Json:
-    """Return who is connected and where each is with each type, in the order of fleets, regions and ids."""
+def fleet_json(clients: Iterable[ClientStatus], quarantined: Iterable[Held], now: float) -> Json:
+    """Return who is connected, where each is with each type, in the order of fleets, regions and ids; what is held."""
     by_name = sorted(clients, key=lambda c: (*c.view, c.node.node_id, c.stream))
-    return {"clients": [_client_json(client, now) for client in by_name]}
+    return {
+        "clients": [_client_json(client, now) for client in by_name],
+        "quarantine": [_held_json(held) for held in quarantined],
+    }
+
+
+def _held_json(held: Held) -> Json:
+    return {
+        "fleet": held.view.fleet,
+        "region": held.view.region,
+        "kind": held.view.kind,
+        "type": short_type(held.key.type_url),
+        "name": held.key.name,
+        "version": held.version,
+        "client": held.node_id,
+        "error": held.error,
+    }
 
 
 def _client_json(client: ClientStatus, now: float) -> Json:
@@ -189,14 +210,18 @@ def _client_json(client: ClientStatus, now: float) -> Json:
         "version": client.node.version,
         "peer": client.peer,
         "variant": client.variant,
+        "on_trial": client.on_trial,
         "connected_s": round(max(0.0, now - client.since), 1),
         "types": {
             short_type(status.type_url): {
                 "sent": status.sent,
                 "acked": status.acked,
+                "synced": client.in_sync(status),
                 "nacked": None
                 if status.nacked is None
                 else {"version": status.nacked.version, "error": status.nacked.error},
+                "rejected": [refusal._asdict() for refusal in status.rejected[:MOST_REJECTED]],
+                "rejected_count": len(status.rejected),
             }
             for status in client.types
         },

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xds_server.model import ViewKey
@@ -60,7 +61,10 @@ class ClientEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClientStatus:
-    """One connected client. `since` is on the server's clock (monotonic seconds); `variant` is `sotw` or `delta`."""
+    """One connected client. `since` is on the server's clock (monotonic seconds); `variant` is `sotw` or `delta`.
+
+    `latest` are the versions, by type, of the snapshot it is to have; `on_trial` tells that this is a policy on trial.
+    """
 
     stream: int
     peer: str
@@ -69,6 +73,12 @@ class ClientStatus:
     variant: str
     since: float
     types: tuple[TypeStatus, ...]
+    latest: Mapping[str, str] = field(default_factory=dict)
+    on_trial: bool = False
+
+    def in_sync(self, status: TypeStatus) -> bool:
+        """Return whether the client has all of one type that it asks for, in the latest version."""
+        return status.synced == self.latest.get(status.type_url, status.synced)
 
 
 class Inventory(NamedTuple):

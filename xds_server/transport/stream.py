@@ -129,7 +129,18 @@ class ClientStream:
         if self._node is None or self._view is None:
             return None
         types, variant = self._conversation.status(), self._conversation.variant
-        return ClientStatus(self._number, self._peer, self._node, self._view, variant, self._since, types)
+        latest = self._latest()
+        return ClientStatus(
+            self._number,
+            self._peer,
+            self._node,
+            self._view,
+            variant,
+            self._since,
+            types,
+            latest.versions if latest is not None else {},
+            self._surroundings.publisher.on_trial(self._number),
+        )
 
     def resources(self) -> tuple[ResourceStatus, ...]:
         """Return where the client is with each resource that it has or is to have."""

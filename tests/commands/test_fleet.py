@@ -1,0 +1,105 @@
+"""`xds-server fleet` and `xds-server retry` against a running admin side, and the table at 100 columns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.operator.world import HELD, Process, client, serving
+from tests.signals.world import in_loop
+from xds_server.cli import main
+from xds_server.operator.fleet_table import fleet_table, plain, since
+from xds_server.operator.views import fleet_json
+
+
+async def run(*args: str) -> Result:
+    return await asyncio.to_thread(CliRunner().invoke, main, list(args))
+
+
+def healthy(name: str) -> Any:
+    there = client(name)
+    return replace(there, types=there.types[:1])
+
+
+@in_loop
+async def test_the_fleet_is_a_table_and_rejections_an_exit_code() -> None:
+    process = Process(connected=(client("web-1"), healthy("web-2")), held=(HELD,))
+    async with serving(process) as site:
+        result = await run("fleet", "--admin", site.base.removeprefix("http://"))
+    assert result.exit_code == 3, result.output
+    assert result.output.splitlines() == [
+        "client  region     fleet    runs on       since  RDS  CDS",
+        "web-1   us-east-1  default  envoy 1.40.0  10s    r1!  c1",
+        "web-2   us-east-1  default  envoy 1.40.0  10s         c1",
+        "web-1 rejected RDS outbound v2: bad route",
+        "kept back from default/us-east-1/envoy: RDS outbound v2, which a rejected: bad route",
+    ]
+
+
+@in_loop
+async def test_without_rejections_it_exits_0_and_json_is_the_pages() -> None:
+    async with serving(Process(connected=(healthy("web-1"),))) as site:
+        result = await run("fleet", "--json", "--admin", site.base)
+        assert (result.exit_code, json.loads(result.output)) == (0, (await site.get("/api/v1/fleet")).json)
+    async with serving(Process()) as site:
+        result = await run("fleet", "--admin", site.base)
+        assert (result.exit_code, result.output) == (0, "no client is connected\n")
+
+
+@in_loop
+async def test_a_retry_is_ordered() -> None:
+    process = Process(held=(HELD,))
+    async with serving(process) as site:
+        result = await run("retry", "--admin", site.base)
+    assert (result.exit_code, process.retries) == (0, 1)
+    assert result.output == "tried again: 1 resources kept back, 1 clients, policy abc123 on trial again\n"
+
+
+@in_loop
+async def test_nobody_there_is_one_line() -> None:
+    async with serving(Process()) as site:
+        gone = site.base
+    for command in ("fleet", "retry"):
+        result = await run(command, "--admin", gone)
+        assert result.exit_code == 1
+        assert gone in result.output
+        assert len(result.output.splitlines()) == 1
+        assert (await run(command, "--admin", "ftp://x")).exit_code == 1
+
+
+@pytest.mark.parametrize("length", [8, 30, 80])
+def test_rows_fit_100_columns(length: int) -> None:
+    there = client("n" * length, region="r" * length)
+    types = [replace(there.types[0], type_url=f"x.{name}") for name in ("Listener", "Secret", "Runtime")]
+    shown = fleet_json([replace(there, types=(*there.types, *types))], (), 100.0 + 86_400)
+    lines = list(fleet_table(shown, 100))[:2]
+    assert max(map(len, lines)) <= 100
+    assert lines[0].split()[-6:] == ["since", "LDS", "RDS", "CDS", "SDS", "RTDS"]
+    assert ("…" in lines[1]) == (length > 8)
+
+
+def test_types_that_do_not_fit_are_left_out() -> None:
+    assert max(map(len, list(fleet_table(fleet_json([client("n" * 50)], (), 100.0), 46))[:2])) <= 46
+
+
+def test_colours_are_added_only_on_a_terminal() -> None:
+    shown = fleet_json([client("a")], (), 100.0)
+    bare, coloured = (list(fleet_table(shown, 100, style)) for style in (None, click.style))
+    assert not any("\x1b" in line for line in bare)
+    assert click.style("r1!", fg="red") in coloured[1]
+    assert [click.unstyle(line).rstrip() for line in coloured] == bare
+
+
+def test_what_clients_say_cannot_steer_a_terminal() -> None:
+    assert plain("a\x1b[2Jb\nc\x9b") == "a [2Jb c "
+    assert not any("\x1b" in line for line in fleet_table(fleet_json([client("\x1b[31m")], (), 100.0), 100))
+
+
+def test_spans() -> None:
+    assert [since(s) for s in (5.9, 65, 3_700, 90_000)] == ["5s", "1m05s", "1h01m", "1d01h"]

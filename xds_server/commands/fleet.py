@@ -1,0 +1,65 @@
+"""`xds-server fleet` and `xds-server retry`: what every client of a running process runs, and what it rejected."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+
+import click
+
+from xds_server.commands.process import ask, order
+from xds_server.operator.fleet_table import fleet_table, has_rejections
+
+REJECTED = 3
+"""The exit code if something is rejected or kept back."""
+
+NARROWEST = 80
+WIDTH_OF_A_FILE = 100
+
+admin_option = click.option(
+    "--admin",
+    metavar="HOST:PORT",
+    default="127.0.0.1:19000",
+    show_default=True,
+    envvar="XDS_SERVER_ADMIN",
+    show_envvar=True,
+    help="The admin address of a running process, or its URL.",
+)
+
+
+@click.command()
+@admin_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as /api/v1/fleet has it.")
+def fleet(*, admin: str, as_json: bool) -> None:
+    """List the connected clients: who, since when, what each runs, what it rejected, and what is kept back.
+
+    A version is followed by ~ while newer content is on its way or waits for something, and by ! if the client rejected
+    some; a client with * is in the cohort of a policy on trial.
+
+    Exits 0; 3 if a client rejected something or something is kept back; 1 if the process cannot be asked.
+    """
+    found = ask(admin, "/api/v1/fleet")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        width = max(NARROWEST, shutil.get_terminal_size((WIDTH_OF_A_FILE, 24)).columns)
+        width = width if sys.stdout.isatty() else WIDTH_OF_A_FILE
+        click.echo("\n".join(fleet_table(found, width, click.style if coloured else None)), color=coloured)
+    if has_rejections(found):
+        sys.exit(REJECTED)
+
+
+@click.command()
+@admin_option
+def retry(*, admin: str) -> None:
+    """Have everything that Envoys rejected tried once more: when a port is free now, or a file is where it should be.
+
+    What is kept back goes out again, clients get again what they rejected, and a policy that was rolled back is put on
+    trial again. What is rejected again is kept back again.
+    """
+    done = order(admin, "/api/v1/retry")
+    policy = f", policy {done['policy']} on trial again" if done["policy"] else ""
+    click.echo(f"tried again: {done['quarantined']} resources kept back, {done['clients']} clients{policy}")
