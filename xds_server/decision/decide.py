@@ -198,11 +198,25 @@ def _place(
     ]
     limited = allocate(base.demand, limits, base.cost_us, previous=in_force, window=window)
     if limited.ratio > FITS and result.ratio == FITS:
-        limits = _yielding(limits, planned, sum(base.demand))
+        carried = tuple(map(sum, zip(*in_force, strict=True))) if in_force else (0,) * len(limits)
+        limits = _yielding(_keeping(limits, planned, carried, sum(base.demand)), planned, sum(base.demand))
         limited = allocate(base.demand, limits, base.cost_us, previous=in_force, window=window)
         if limited.ratio > FITS:
             return planned, result.flows
     return tuple(limits), limited.flows
+
+
+def _keeping(limits: list[int], planned: tuple[int, ...], carried: tuple[int, ...], demand: int) -> list[int]:
+    """Return limits raised towards the load that regions carry already, as far as something is missing.
+
+    Without this, of two regions that return together each step of the one would push load back from the other.
+    """
+    missing = demand - sum(limits)
+    wanted = [max(0, min(c, now) - limit) for c, now, limit in zip(planned, carried, limits, strict=True)]
+    total = sum(wanted)
+    if missing <= 0 or not total:
+        return limits
+    return [limit + min(more, -(-more * missing // total)) for limit, more in zip(limits, wanted, strict=True)]
 
 
 def _yielding(limits: list[int], planned: tuple[int, ...], demand: int) -> list[int]:
@@ -212,7 +226,9 @@ def _yielding(limits: list[int], planned: tuple[int, ...], demand: int) -> list[
     """
     missing = demand - sum(limits)
     held_back = sum(planned) - sum(limits)
-    if missing <= 0 or held_back <= 0:
+    if missing <= 0:
+        return limits
+    if held_back <= 0:
         return list(planned)
     return [limit + -(-(c - limit) * missing // held_back) for limit, c in zip(limits, planned, strict=True)]
 

@@ -44,6 +44,7 @@ from xds_server.decision.verdicts import (
     Belief,
     Evidence,
     Place,
+    disputed,
     drained,
     held,
     limited,
@@ -244,7 +245,9 @@ class HealthBook:
             return drained(before, now)
         if place in self.unresolvable:
             return no_address(before, now)
-        _, evidence = votes
+        fused, evidence = votes
+        if fused.monitor_wrong and evidence is not None and before is not None and before.verdict.serves:
+            evidence = disputed(before.verdict, evidence)
         if evidence is None:
             if before is None or not self._endpoints.evidence(place).decided:
                 return before
