@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from xds_server.model import ViewKey
-from xds_server.protocol.events import Identified
+from xds_server.protocol.events import Acked, Identified, Nacked
 from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl, content_version
 from xds_server.transport.clients import ClientEvent, ClientStatus, Refused
 from xds_server.transport.options import TransportOptions
@@ -32,11 +32,13 @@ from xds_server.transport.publisher import Publisher
 from xds_server.transport.server import BindError, XdsServer
 
 __all__ = [
+    "Acked",
     "BindError",
     "ClientEvent",
     "ClientStatus",
     "Identified",
     "Key",
+    "Nacked",
     "Refused",
     "Resource",
     "SnapshotServer",

@@ -17,7 +17,7 @@ and so no order across streams.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -26,7 +26,7 @@ from xds_server.protocol.holding import Holding, Offering
 from xds_server.protocol.inventory import ResourceStatus, inventory
 from xds_server.protocol.plan import Around, Plan
 from xds_server.protocol.rules import referrers, rule
-from xds_server.protocol.sharing import Sharing
+from xds_server.protocol.sharing import Doubts, Sharing
 from xds_server.protocol.typestate import NOBODY, Flight, TypeState, TypeStatus
 from xds_server.protocol.wire import with_nonce
 from xds_server.snapshot.resource import Snapshot, TypeUrl
@@ -81,6 +81,7 @@ class Conversation(ABC, Generic[R, S]):
         self._limits = limits or Limits()
         self._types: dict[str, S] = {}
         self._order: tuple[S, ...] = ()
+        self._users_of: dict[str, tuple[S, ...]] = {}
         self._clusters: S | None = None
         self._endpoints: S | None = None
         self._node: Identified | None = None
@@ -135,20 +136,18 @@ class Conversation(ABC, Generic[R, S]):
         again while what names it was changing; the client's versions do not tell.
         """
         if self._node is not None:
-            self._sharing.doubt(self._node, self._unsettled())
-
-    def _unsettled(self) -> frozenset[str]:
-        unsettled = frozenset(state.type_url for state in self._order if not state.settled)
-        by_name = (s.type_url for s in self._order if not rule(s.type_url).wildcard)
-        return unsettled | {type_url for type_url in by_name if referrers(type_url) & unsettled}
+            unsettled = frozenset(state.type_url for state in self._order if not state.settled)
+            by_name = (s.type_url for s in self._order if not rule(s.type_url).wildcard)
+            dropped = frozenset(type_url for type_url in by_name if referrers(type_url) & unsettled)
+            self._sharing.doubt(self._node, Doubts(unsettled, dropped))
 
     @abstractmethod
     def _believe(self, state: S, around: Around) -> None:
         """Settle what the client claims to have."""
 
     @abstractmethod
-    def _users(self, state: S) -> tuple[Holding, ...]:
-        """Return what the client has, or may have, that may name resources of this type."""
+    def _may_name(self, user: str, type_url: str) -> bool:
+        """Return whether resources of the one type may keep those of the other in use."""
 
     @abstractmethod
     def _body(self, state: S, planned: Plan) -> bytes:
@@ -195,7 +194,19 @@ class Conversation(ABC, Generic[R, S]):
         elif state.type_url == TypeUrl.ENDPOINT:
             self._endpoints = state
         self._order = tuple(sorted(self._types.values(), key=lambda s: (rule(s.type_url).rank, s.type_url)))
+        self._users_of = {
+            type_url: tuple(user for user in self._order if self._may_name(user.type_url, type_url))
+            for type_url in self._types
+        }
         return state
+
+    def _users(self, state: S) -> tuple[Holding, ...]:
+        """Return what may name these of what the client has, or will have when it has taken what is under way."""
+        users = self._users_of[state.type_url]
+        if not users:
+            return ()
+        flying = [user.flight.plan.after for user in users if user.flight is not None]
+        return (*[user.held for user in users], *flying)
 
     def _respond(self, offering: Offering, state: S) -> Response | None:
         around = self._around(offering, state)
@@ -231,13 +242,6 @@ class Conversation(ABC, Generic[R, S]):
         if not clusters.subscription.wildcard:
             return Around(shelf, users=users)
         return Around(shelf, clusters.held, None if self._endpoints is None else self._endpoints.held, users=users)
-
-
-def holdings(states: Iterable[TypeState]) -> tuple[Holding, ...]:
-    """Return what a client has of these types, and what it will have when it has taken what is under way."""
-    listed = tuple(states)
-    flying = (state.flight.plan.after for state in listed if state.flight)
-    return (*(state.held for state in listed), *flying)
 
 
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> frozenset[str]:

@@ -25,11 +25,10 @@ those of responses in `delta_plan.py`:
 
 from __future__ import annotations
 
-from xds_server.protocol.conversation import Conversation, holdings
+from xds_server.protocol.conversation import Conversation
 from xds_server.protocol.delta_type import DeltaType
 from xds_server.protocol.delta_wire import DeltaRequest
 from xds_server.protocol.events import Event, Subscribed
-from xds_server.protocol.holding import Holding
 from xds_server.protocol.plan import Around, Plan
 from xds_server.protocol.rules import referrers
 
@@ -61,12 +60,15 @@ class DeltaStream(Conversation[DeltaRequest, DeltaType]):
 
     def _believe(self, state: DeltaType, around: Around) -> None:
         assert isinstance(state.claim, frozenset)
-        doubted = self._sharing.doubted(self._node, state.type_url)
+        doubts = self._sharing.doubts(self._node)
+        if state.type_url in doubts.dropped:
+            state.claim = ""  # all that it names is sent
+            return
+        doubted = state.type_url in doubts.unsettled
         state.recognise(self._sharing.recalled(around, state.claim, doubted=doubted), self._sharing)
 
-    def _users(self, state: DeltaType) -> tuple[Holding, ...]:
-        users = referrers(state.type_url)
-        return holdings(s for s in self._order if s.type_url in users) if users else ()
+    def _may_name(self, user: str, type_url: str) -> bool:
+        return user in referrers(type_url)
 
     def _body(self, state: DeltaType, planned: Plan) -> bytes:
         return self._sharing.delta_body(state.type_url, planned)

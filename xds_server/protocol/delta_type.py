@@ -14,16 +14,20 @@ from __future__ import annotations
 
 from xds_server.protocol.delta_wire import DeltaRequest
 from xds_server.protocol.holding import Holding
-from xds_server.protocol.plan import Around, Scene
 from xds_server.protocol.rules import WILDCARD
 from xds_server.protocol.sharing import Sharing
-from xds_server.protocol.typestate import Flight, TypeState
+from xds_server.protocol.typestate import Claim, Flight, TypeState
 
 
 class DeltaType(TypeState):
     """One type on one delta stream."""
 
     __slots__ = ()
+    delta = True
+
+    def __init__(self, type_url: str, claim: Claim) -> None:
+        super().__init__(type_url, claim)
+        self.full_state = False
 
     def change(self, request: DeltaRequest, sharing: Sharing, *, first: bool) -> bool:
         """Take in the names of a request; return whether the subscription is another one now."""
@@ -64,7 +68,3 @@ class DeltaType(TypeState):
     def settled(self) -> bool:
         """Return whether the client has exactly what the versions say that it can name."""
         return self.flight is None and not self.fresh
-
-    def scene(self, around: Around) -> Scene:
-        """Return all that the next plan depends on."""
-        return super().scene(around)._replace(answer=False, unsure=False, delta=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Set
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from xds_server.protocol.delta_plan import delta_plan
 from xds_server.protocol.delta_wire import encode_delta_response
@@ -39,6 +39,20 @@ NAME_SETS = 4_096
 
 DOUBTS = 20_000
 """Clients remembered that left in the middle of something: as many as may be connected."""
+
+
+class Doubts(NamedTuple):
+    """Types of which a client that has left has other things than its versions say.
+
+    Of `unsettled` ones it had a response that it had not answered, or had rejected: what it has is there, and may be
+    newer. Of `dropped` ones it may have let go: what named them was changing.
+    """
+
+    unsettled: frozenset[str] = frozenset()
+    dropped: frozenset[str] = frozenset()
+
+
+NO_DOUBTS = Doubts()
 
 
 class Recent(Generic[K, V]):
@@ -84,7 +98,7 @@ class Sharing:
         self._complete: Recent[Scene, Holding] = Recent(PLANS)
         self._holdings: Recent[tuple[str, str, str], Holding] = Recent(HOLDINGS)
         self._claims: Recent[tuple[Around, frozenset[tuple[str, str]], bool], Holding] = Recent(PLANS)
-        self._doubts: Recent[Identified, frozenset[str]] = Recent(DOUBTS)
+        self._doubts: Recent[Identified, Doubts] = Recent(DOUBTS)
         self._names: Recent[frozenset[str], frozenset[str]] = Recent(NAME_SETS)
 
     def offering(self, snapshot: Snapshot) -> Offering:
@@ -156,14 +170,14 @@ class Sharing:
             return everything
         return self._holdings.get((scene.type_url, version, ""))
 
-    def doubt(self, node: Identified, types: frozenset[str]) -> None:
-        """Remember of which types a client's version says too little, because it left while it was rejecting."""
-        if types or self._doubts.get(node):
-            self._doubts.put(node, types)
+    def doubt(self, node: Identified, doubts: Doubts) -> None:
+        """Remember what a client's versions are worth when it comes back."""
+        if doubts != NO_DOUBTS or self._doubts.get(node):
+            self._doubts.put(node, doubts)
 
-    def doubted(self, node: Identified | None, type_url: str) -> bool:
-        """Return whether a client's version of that type says too little."""
-        return node is not None and type_url in (self._doubts.get(node) or ())
+    def doubts(self, node: Identified | None) -> Doubts:
+        """Return what a client's versions are worth."""
+        return NO_DOUBTS if node is None else self._doubts.get(node) or NO_DOUBTS
 
     def names(self, names: frozenset[str]) -> frozenset[str]:
         """Return an equal set that others may hold too."""

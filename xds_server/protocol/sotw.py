@@ -23,9 +23,8 @@ Rules, with their sections of Envoy's `xds_protocol` page:
 
 from __future__ import annotations
 
-from xds_server.protocol.conversation import Conversation, holdings
+from xds_server.protocol.conversation import Conversation
 from xds_server.protocol.events import Event, Subscribed
-from xds_server.protocol.holding import Holding
 from xds_server.protocol.plan import Around, Plan, Scene
 from xds_server.protocol.rules import rule
 from xds_server.protocol.typestate import TypeState
@@ -60,15 +59,14 @@ class SotwStream(Conversation[Request, TypeState]):
 
     def _believe(self, state: TypeState, around: Around) -> None:
         by_name = self._node is not None and self._node.agent == ENVOY and not around.shelf.label
-        trusted = state.subscription.wildcard or (by_name and not state.full_state)
+        doubts = self._sharing.doubts(self._node)
+        kept = not state.full_state and state.type_url not in doubts.dropped
+        trusted = state.subscription.wildcard or (by_name and kept)
         claimed = self._sharing.claimed(Scene(around, state.subscription), str(state.claim)) if trusted else None
-        doubted = self._sharing.doubted(self._node, state.type_url)
-        state.believe(claimed, self._sharing, doubted=doubted)
+        state.believe(claimed, self._sharing, doubted=state.type_url in doubts.unsettled)
 
-    def _users(self, state: TypeState) -> tuple[Holding, ...]:
-        if state is not self._clusters:
-            return ()
-        return holdings(s for s in self._order if rule(s.type_url).rank > ENDPOINT_RANK)
+    def _may_name(self, user: str, type_url: str) -> bool:
+        return type_url == TypeUrl.CLUSTER and rule(user).rank > ENDPOINT_RANK
 
     def _body(self, state: TypeState, planned: Plan) -> bytes:
         return self._sharing.body(state.type_url, planned)

@@ -69,6 +69,7 @@ class Flight(NamedTuple):
 class TypeState:
     """One type on one stream."""
 
+    delta = False
     __slots__ = (
         "acked", "calm", "claim", "doubtful", "flight", "fresh", "full_state", "held", "last", "lost", "nack", "nonce",
         "refusals", "returning", "sent", "spoken", "subscription", "synced", "type_url", "unsure", "waiting",
@@ -222,7 +223,16 @@ class TypeState:
         refused = self.refusals.refused if self.refusals is not NO_REFUSALS else _NONE_REFUSED
         answer = not self.spoken and self.full_state
         return Scene(
-            around, self.subscription, self.held, self.last, self.fresh, answer, self.returning, self.unsure, refused
+            around,
+            self.subscription,
+            self.held,
+            self.last,
+            self.fresh,
+            answer,
+            self.returning,
+            self.unsure,
+            refused,
+            self.delta,
         )
 
     def _nothing_applied(self, flight: Flight) -> bool:
