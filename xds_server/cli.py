@@ -87,7 +87,7 @@ resources_option = click.option(
 )
 
 
-@main.command()
+@main.command(short_help="Serve xDS to Envoys from a policy, and follow the file.")
 @click.argument("policy", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--xds",
@@ -182,7 +182,7 @@ def serve(
         raise click.ClickException(str(error)) from error
 
 
-@main.command()
+@main.command(short_help="Check policies; print every error at once.")
 @click.argument("policies", metavar="POLICY...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @resources_option
 def validate(policies: tuple[Path, ...], resources: Path | None) -> None:
@@ -208,7 +208,7 @@ def validate(policies: tuple[Path, ...], resources: Path | None) -> None:
         sys.exit(1)
 
 
-@main.command()
+@main.command(short_help="Print the JSON Schema of the policy.")
 def schema() -> None:
     """Print the JSON Schema of the policy, for editors and CI."""
     from xds_server.policy.schema import schema as policy_schema  # noqa: PLC0415
@@ -216,7 +216,7 @@ def schema() -> None:
     click.echo(json.dumps(policy_schema(), indent=2))
 
 
-@main.command()
+@main.command(short_help="Print the bootstrap of an Envoy or a gRPC client.")
 @click.option("--region", required=True, help="The client's region, as the policy names it: node.locality.region.")
 @click.option("--id", "node_id", help="The client's own name: node.id.  [default: FLEET-REGION]")
 @click.option("--cluster", default="default", show_default=True, help="The client's fleet: node.cluster.")

@@ -29,7 +29,7 @@ admin_option = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="List the connected clients and what each runs.")
 @admin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as /api/v1/fleet has it.")
 def fleet(*, admin: str, as_json: bool) -> None:
@@ -52,7 +52,7 @@ def fleet(*, admin: str, as_json: bool) -> None:
         sys.exit(REJECTED)
 
 
-@click.command()
+@click.command(short_help="Try again what Envoys rejected.")
 @admin_option
 def retry(*, admin: str) -> None:
     """Have everything that Envoys rejected tried once more: when a port is free now, or a file is where it should be.

@@ -40,7 +40,7 @@ class FactorType(click.ParamType[float]):
         return factor
 
 
-@click.command()
+@click.command(short_help="Show who takes the traffic of a lost region.")
 @click.argument("policy", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--admin", metavar="URL", help="Ask a running process, http://HOST:PORT, instead of reading a POLICY.")
 @click.option("--without", metavar="REGION", help="The region that is gone.")

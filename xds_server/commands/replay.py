@@ -19,7 +19,7 @@ from xds_server.record.values import UnreadableError
 from xds_server.store.record_files import read
 
 
-@click.command()
+@click.command(short_help="Run a record of decisions again.")
 @click.argument("log", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--policy",

@@ -31,7 +31,7 @@ class _Faults(click.ParamType[str]):
         return value
 
 
-@click.command()
+@click.command(short_help="Run four regions, four Envoys and a load here.")
 @click.option("--headless", is_flag=True, help="No live screen: progress lines, then a summary.")
 @click.option(
     "--duration", type=click.FloatRange(min=1.0), help="Seconds of load. [default: until Ctrl-C; headless: 30]"
@@ -118,7 +118,7 @@ def _give_up(text: str) -> NoReturn:
     raise click.ClickException(text)
 
 
-@click.command("demo-fault")
+@click.command("demo-fault", short_help="Break something in the running demo.")
 @click.argument("fault", metavar="KIND[:ARG]:TARGET")
 @click.option("--demo", "directory", type=click.Path(path_type=Path), help="Its directory, if several demos run.")
 def demo_fault(fault: str, directory: Path | None) -> None:
