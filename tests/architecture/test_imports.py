@@ -44,9 +44,9 @@ BELOW_THE_LINE = {
 }
 
 PURE_STDLIB = {
-    "__future__", "abc", "bisect", "collections", "dataclasses", "decimal", "difflib", "enum", "functools",
-    "hashlib", "heapq", "ipaddress", "itertools", "json", "math", "operator", "re", "struct", "types", "typing",
-    "zlib",
+    "__future__", "abc", "base64", "bisect", "collections", "dataclasses", "decimal", "difflib", "enum",
+    "functools", "hashlib", "heapq", "ipaddress", "itertools", "json", "math", "operator", "re", "struct", "types",
+    "typing", "zlib",
 }  # fmt: skip
 PURE_THIRD_PARTY = {
     "policy": {"yaml"},
