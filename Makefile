@@ -7,7 +7,7 @@ JS     := tests/grpc_js
 JS_STAMP := $(JS)/node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test matrix check bench lock protos clean
+.PHONY: help setup demo test matrix check bench simulation lock protos clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ matrix: setup ## the newest Envoy and older ones (1.36, 1.38) take all that we s
 
 bench: setup ## measure what the documents claim; prints a table, writes bench-results.json
 	$(BIN)/python -m bench $(ARGS)
+
+simulation: setup ## live every simulated scenario, checked; writes docs/simulation/
+	$(BIN)/python -m tests.simulation
 
 lock: setup ## resolve pyproject.toml again into requirements.lock, and what images need into requirements-serve.lock
 	$(BIN)/python -m pip install --quiet uv
