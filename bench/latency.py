@@ -1,13 +1,12 @@
 """What our configuration adds to a request: an Envoy with it against the same Envoy with a bare static route.
 
-Both are the same binary with the same flags and forward to the same upstream: another Envoy that answers by itself, in
-tens of microseconds, so that the proxies' own time is nearly all there is and a ratio hides nothing. The bare one has a
-route "/" to a cluster with the two local endpoints. Ours is what `xds-server serve` sends for one service in four
-regions.
+Both are the same binary with the same flags and forward to the same upstream. The bare one has a route "/" to a cluster
+with the two local endpoints; ours is what `xds-server serve` sends for one service in four regions. There are two
+upstreams: the demo's backends, which take two milliseconds as a fast service does, and another Envoy that answers by
+itself, so that the proxies' own time is nearly all there is and the ratio hides nothing.
 
-Open loop, a request every two milliseconds on one connection; a latency counts from when the request was due. Runs of
-half a second alternate, and who goes first alternates too; the ratio is of neighbours: whatever else the machine does
-hits both.
+Open loop on one connection: a latency counts from when the request was due. Runs alternate, and who goes first
+alternates too; the ratio is of neighbours: whatever else the machine does hits both.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from statistics import median, quantiles
 
 from bench.bare_envoy import FORWARDS, config, listener
@@ -26,35 +26,52 @@ from bench.world import FOUR
 from xds_server.demo.processes import until
 
 _REACH = 1.05
-_EVERY_S = 0.002
 _SPIN_S = 0.0004
 _REQUESTS = 250
 _POOLED = 10
 _ASK = b"GET /cart HTTP/1.1\r\nhost: service-0000\r\n\r\n"
-_ANSWER = b"\r\n\r\nok"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """What answers: the end of its answer, how often it is asked, and the reach that was set for it."""
+
+    name: str
+    start: Callable[[Stage], Awaitable[None]]
+    answer: bytes
+    every_s: float
+    pairs: int
+    reach: float | None = None
+
+
+_DEMO = Upstream("backend of 2 ms", Stage.backends, b"\r\n\r\nany\n", 0.006, 40, _REACH)
+_INSTANT = Upstream("upstream of 0 ms", Stage.upstream, b"\r\n\r\nok", 0.002, 120)
 
 
 def latency(run: Run) -> list[Figure]:
-    """Measure the two in turns."""
+    """Measure the two Envoys in turns, before each upstream."""
+    return [figure for upstream in (_DEMO, _INSTANT) for figure in _latency(run, upstream)]
+
+
+def _latency(run: Run, upstream: Upstream) -> list[Figure]:
     with stage(run, 1) as here:
-        asyncio.run(_begin(run, here))
-        pairs = run.pick(120, 3)
-        run.say(f"{pairs} pairs of {_REQUESTS} requests")
+        asyncio.run(_begin(here, upstream))
+        pairs = run.pick(upstream.pairs, 2)
+        run.say(f"{upstream.name}: {pairs} pairs of {_REQUESTS} requests")
         with _connected(here.listen) as ours, _connected(here.spare) as bare:
             for warm in (ours, bare):
-                _batch(warm)
-            batches = [_pair(ours, bare, turn) for turn in range(pairs)]
-    return _figures(batches)
+                _batch(warm, upstream)
+            batches = [_pair(ours, bare, turn, upstream) for turn in range(pairs)]
+    return _figures(batches, upstream)
 
 
-async def _begin(run: Run, here: Stage) -> None:
-    run.say("starting the upstream, the control plane and two Envoys")
-    await here.upstream()
+async def _begin(here: Stage, upstream: Upstream) -> None:
+    await upstream.start(here)
     _, ready, _ = await asyncio.to_thread(here.serve)
     await here.sidecar(FOUR[0], ready.xds)
     here.envoy("bare", config([listener(here.spare, FORWARDS)], here.upstream_ports[:2]))
     await until(listening([here.admin_ports[FOUR[0]]]), LIMIT_S, here.children, "the sidecar has its listener")
-    await until(answering([here.spare]), LIMIT_S, here.children, "the bare Envoy answers")
+    await until(answering([here.spare], "/healthz"), LIMIT_S, here.children, "the bare Envoy answers")
 
 
 def _connected(port: int) -> socket.socket:
@@ -63,23 +80,23 @@ def _connected(port: int) -> socket.socket:
     return connection
 
 
-def _pair(ours: socket.socket, bare: socket.socket, turn: int) -> tuple[list[float], list[float]]:
+def _pair(ours: socket.socket, bare: socket.socket, turn: int, upstream: Upstream) -> tuple[list[float], list[float]]:
     """Return the latencies of a run of each, in µs."""
     if turn % 2:
-        second = _batch(bare)
-        return _batch(ours), second
-    return _batch(ours), _batch(bare)
+        second = _batch(bare, upstream)
+        return _batch(ours, upstream), second
+    return _batch(ours, upstream), _batch(bare, upstream)
 
 
-def _batch(connection: socket.socket) -> list[float]:
+def _batch(connection: socket.socket, upstream: Upstream) -> list[float]:
     values = []
     due = time.perf_counter()
     for _ in range(_REQUESTS):
-        due += _EVERY_S
+        due += upstream.every_s
         _wait(due)
         connection.sendall(_ASK)
         answer = b""
-        while not answer.endswith(_ANSWER):
+        while not answer.endswith(upstream.answer):
             data = connection.recv(4096)
             if not data:
                 raise CannotMeasureError(f"the proxy closed the connection after {answer!r}")
@@ -99,17 +116,18 @@ def _wait(due: float) -> None:
         pass
 
 
-def _figures(batches: Sequence[tuple[list[float], list[float]]]) -> list[Figure]:
+def _figures(batches: Sequence[tuple[list[float], list[float]]], upstream: Upstream) -> list[Figure]:
+    name = upstream.name
     ours, bare = ([pair[which] for pair in batches] for which in (0, 1))
     ratios = [median(a) / median(b) for a, b in batches]
     figures = [
-        Figure("latency p50, our configuration ÷ bare static route", "×", tuple(ratios), _REACH, "pair by pair"),
-        Figure("latency p50, our configuration", "µs", tuple(median(batch) for batch in ours)),
-        Figure("latency p50, bare static route", "µs", tuple(median(batch) for batch in bare)),
+        Figure(f"p50, ours ÷ bare static route, {name}", "×", tuple(ratios), upstream.reach, "pair by pair"),
+        Figure(f"p50, ours, {name}", "µs", tuple(median(batch) for batch in ours)),
+        Figure(f"p50, bare static route, {name}", "µs", tuple(median(batch) for batch in bare)),
     ]
-    for name, runs in (("our configuration", ours), ("bare static route", bare)):
+    for which, runs in (("ours", ours), ("bare static route", bare)):
         note = f"of {_POOLED} runs together, {_POOLED * _REQUESTS:,} requests" if len(runs) >= _POOLED else ""
-        figures.append(Figure(f"latency p99, {name}", "µs", _p99(runs), note=note))
+        figures.append(Figure(f"p99, {which}, {name}", "µs", _p99(runs), note=note))
     return figures
 
 

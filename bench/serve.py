@@ -27,15 +27,21 @@ _SENT_S = 0.3
 def start(run: Run) -> list[Figure]:
     """Measure from the start of the process to its ready line, again and again."""
     services = run.pick(100, 10)
-    values = []
+    walls, cpus = [], []
     with stage(run, services) as here:
         asyncio.run(here.upstream())
         for n in range(run.pick(7, 2)):
             child, _, seconds = here.serve()
-            run.say(f"start {n + 1}: {seconds:.2f} s")
-            values.append(seconds)
+            meter = Meter()
+            meter.sample(child.pid)
+            walls.append(seconds)
+            cpus.append(meter.usage.cpu_s)
+            run.say(f"start {n + 1}: {seconds:.2f} s, of CPU {cpus[-1]:.2f} s")
             stop_all([child])
-    return [Figure(f"serve: start → ready, {services} services", "s", tuple(values), _START_REACH_S)]
+    return [
+        Figure(f"serve: start → ready, {services} services", "s", tuple(walls), _START_REACH_S),
+        Figure(f"serve: CPU until ready, {services} services", "s CPU", tuple(cpus)),
+    ]
 
 
 def size(run: Run) -> list[Figure]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -81,6 +82,14 @@ class Stage:
         self._run.say("starting the upstream")
         self.envoy("upstream", config([listener(port, ANSWERS) for port in self.upstream_ports]))
         await until(answering(self.upstream_ports), LIMIT_S, self.children, "the upstream answers")
+
+    async def backends(self) -> None:
+        """Start the demo's backends for all endpoints of all services instead: they take two milliseconds to answer."""
+        self._run.say(f"starting {len(self.upstream_ports)} backends")
+        for port in self.upstream_ports:
+            argv = [sys.executable, "-m", "xds_server.demo.backend", "--region", "any", "--port", str(port)]
+            self.child(f"backend {port}", [*argv, "--notes", str(self._run.directory)])
+        await until(answering(self.upstream_ports), LIMIT_S, self.children, "the backends answer")
 
     async def sidecar(self, region: str, xds: str) -> Child:
         """Start an Envoy of the one fleet; those of several regions share its port, as SO_REUSEPORT lets them."""
