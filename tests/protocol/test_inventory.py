@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.protocol.delta_talk import DeltaPeer
 from tests.protocol.talk import LETTERS, Peer, envoy_on, world
 from xds_server.snapshot.resource import Snapshot
 
@@ -109,3 +110,18 @@ def test_a_retry_reaches_a_client_that_came_back_with_what_nobody_knows() -> Non
     assert states(peer, two) == {"L l": "SYNCED 1", "L m": "ERROR  not 1"}
     peer.stream.retry()
     assert peer.sees(two) == ["L 2: l=1 m=1"]
+
+
+def test_delta_tells_the_same_and_retries_too() -> None:
+    peer = DeltaPeer()
+    peer.asks("C", "*")
+    peer.settles(world("C a=1", "C b=1"))
+    two = world("C a=1", "C b=2")
+    peer.sees(two)
+    peer.nacks("C", "no such filter")
+    assert peer.settles(two) == []
+    shown = {status.name: (str(status.state), status.version) for status in peer.stream.resources(two)}
+    assert shown == {"a": ("SYNCED", "1"), "b": ("ERROR", "1")}
+    peer.stream.retry()
+    assert [line.split(": ")[1] for line in peer.settles(two)] == ["b=2"]
+    assert {status.state for status in peer.stream.resources(two)} == {"SYNCED"}
