@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from xds_server.demo.histogram import bucket_of, merged, quantile
 from xds_server.demo.ledger import Ledger, Notes
+from xds_server.demo.load import brief
 from xds_server.demo.mix import CYCLE, KIND_SHARE, Due, Kind, Mix
 from xds_server.demo.tally import Delta, Totals
 from xds_server.demo.topology import DEMAND_SHARE
@@ -73,6 +74,15 @@ def test_a_request_failed_without_a_response_or_with_a_status_from_500() -> None
     assert delta.failed_by_status == {"500": 1, "503": 1, "none": 1}
     assert delta.failed_by_kind == {"read": 3}
     assert totals.latency.total() == 5  # a request without a response has no latency
+
+
+def test_the_log_of_a_load_says_what_kind_of_request_failed() -> None:
+    delta = Delta()
+    delta.record(Due(0, 0.0, "a", Kind.READ), 200, "a", 4.0)
+    assert brief(delta).startswith("1 requests, failed 0; ")
+    delta.record(Due(1, 0.0, "a", Kind.PLAIN_WRITE), 503, "", 4.0)
+    delta.record(Due(2, 0.0, "a", Kind.PLAIN_WRITE), None, "", 4.0)
+    assert brief(delta).startswith("3 requests, failed 1 503, 1 none (2 plain_write); ")
 
 
 def test_a_delta_survives_its_line_of_json() -> None:

@@ -191,8 +191,10 @@ def brief(delta: Delta) -> str:
     latency = merged(cell.latency for cell in delta.cells.values())
     times = f"p50 {quantile(latency, 0.5) or 0:.0f} ms, p99 {quantile(latency, 0.99) or 0:.0f} ms"
     served = ", ".join(f"{region} {count}" for region, count in sorted(delta.served_by.items()))
-    failed = ", ".join(f"{count} {status}" for status, count in sorted(delta.failed_by_status.items())) or "0"
-    return f"{delta.completed_by_view.total()} requests, failed {failed}; {times}; served by {served or 'nobody'}"
+    failed = ", ".join(f"{count} {status}" for status, count in sorted(delta.failed_by_status.items()))
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(delta.failed_by_kind.items()))
+    losses = f"{failed} ({kinds})" if failed else "0"
+    return f"{delta.completed_by_view.total()} requests, failed {losses}; {times}; served by {served or 'nobody'}"
 
 
 def write(line: str) -> None:
