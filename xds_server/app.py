@@ -66,6 +66,8 @@ class Options:
     """What `serve` was asked for. Addresses are (host, port); port 0 picks a free one.
 
     `record_bytes` bounds the record of what went into decisions; 0, or no `state_dir`, and nothing is recorded.
+    With `live_signals` what Envoys and agents report has a say in decisions; without, the control plane's own probes
+    alone have, and the reports are shown.
     """
 
     policy: Path
@@ -77,6 +79,7 @@ class Options:
     record_bytes: int = 0
     resources: Path | None = None
     max_connection_age_s: float | None = None
+    live_signals: bool = False
 
 
 class StartError(Exception):
@@ -268,11 +271,13 @@ class _Desk:
 
     def _observed(self, seen: Observation) -> None:
         self._metrics.probe(seen)
-        self._signalled(seen)
+        self._said.add(seen)
+        self._loop.put(seen)
 
     def _signalled(self, signal: Signal) -> None:
         self._said.add(signal)
-        self._loop.put(signal)
+        if self._options.live_signals:
+            self._loop.put(signal)
 
     def _resolved(self, resolution: Resolution) -> None:
         self._loop.put(resolution)

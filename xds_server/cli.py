@@ -137,6 +137,14 @@ resources_option = click.option(
     "planes. They keep what they have.  [default: 0, never]",
 )
 @click.option(
+    "--live-signals",
+    is_flag=True,
+    envvar="XDS_SERVER_LIVE_SIGNALS",
+    show_envvar=True,
+    help="Let what Envoys and agents report decide as well (experimental). Without it the control plane's own probes "
+    "decide, and the reports are shown on the admin side.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(LOG_LEVELS),
     default="info",
@@ -163,6 +171,7 @@ def serve(
     resources: Path | None,
     record: int,
     max_connection_age: float,
+    live_signals: bool,
     log_level: str,
     log_format: Literal["text", "json"],
 ) -> None:
@@ -175,7 +184,18 @@ def serve(
     from xds_server import app  # noqa: PLC0415
 
     age = max_connection_age or None
-    options = app.Options(policy, xds, admin, state_dir, log_level, log_format, record * 2**20, resources, age)
+    options = app.Options(
+        policy=policy,
+        xds=xds,
+        admin=admin,
+        state_dir=state_dir,
+        log_level=log_level,
+        log_format=log_format,
+        record_bytes=record * 2**20,
+        resources=resources,
+        max_connection_age_s=age,
+        live_signals=live_signals,
+    )
     try:
         app.run(options)
     except app.StartError as error:

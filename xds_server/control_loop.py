@@ -86,12 +86,19 @@ class ControlLoop:
     def step(self) -> float | None:
         """Take what is in the inbox; return when time alone may next change something."""
         inputs = Inputs(
-            self._policy, tuple(self._observations), tuple(self._resolutions), tuple(self._clients), retry=self._retry
+            policy=self._policy,
+            observations=tuple(self._observations),
+            resolutions=tuple(self._resolutions),
+            clients=tuple(self._clients),
+            loads=tuple(self._loads),
+            accesses=tuple(self._accesses),
+            agents=tuple(self._agents),
+            retry=self._retry,
         )
         self._policy, self._retry = None, False
-        self._clients.clear()
-        self._observations.clear()
-        self._resolutions.clear()
+        inboxes = (self._observations, self._resolutions, self._clients, self._loads, self._accesses, self._agents)
+        for inbox in inboxes:
+            inbox.clear()
         self._arrived.clear()
         started = self._now()
         outcome = self._controller.step(inputs, started)
