@@ -333,6 +333,7 @@ class _Desk:
         if outcome.targets is not None:
             self._prober.set_targets(outcome.targets)
             self._signals.set_targets(outcome.targets)
+            self._said.forget_except(outcome.targets)
             self._metrics.forget_except((target.service, target.region) for target in outcome.targets)
         if outcome.names is not None:
             self._resolver.set_names(outcome.names)

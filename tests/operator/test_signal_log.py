@@ -65,3 +65,14 @@ async def test_it_is_served() -> None:
     async with serving(process) as site:
         answer = await site.get("/api/v1/signals")
     assert [row["source"] for row in answer.json["signals"]] == ["lrs"]
+
+
+def test_endpoints_that_are_no_longer_watched_are_gone() -> None:
+    log = SignalLog()
+    for target in (ONE, TWO):
+        log.add(Observation("controlplane", target, healthy=True, at=99.0))
+    log.add(LOAD)
+    log.forget_except([ONE])
+    found = {row["source"]: row for row in log.json(100.0)["signals"]}
+    assert found["probes"]["total"] == 1
+    assert "lrs" in found

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-from xds_server.model import AccessSummary, AgentReport, LoadReport, Observation
+from xds_server.model import AccessSummary, AgentReport, LoadReport, Observation, Target
 
 Json = dict[str, Any]
 Signal = Observation | LoadReport | AccessSummary | AgentReport
@@ -30,6 +30,15 @@ class SignalLog:
         key = _key(signal)
         if key in self._newest or len(self._newest) < MOST_KEPT:
             self._newest[key] = signal
+
+    def forget_except(self, targets: Iterable[Target]) -> None:
+        """Drop what was seen of endpoints that are no longer watched."""
+        kept = frozenset(targets)
+        self._newest = {
+            key: signal
+            for key, signal in self._newest.items()
+            if not isinstance(signal, Observation) or signal.target in kept
+        }
 
     def json(self, now: float) -> Json:
         """Return one row per service, region, view and source, in that order; forget what is too old."""
