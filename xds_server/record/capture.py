@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
+from functools import cache
 from typing import Any
 
 from xds_server.record.values import Captured, is_frozen, restored, state_of
@@ -31,13 +32,18 @@ def revive(captured: Captured) -> Any:
 
 def _copied(value: Any) -> Any:
     kind = type(value)
-    if kind in _FLAT or issubclass(kind, (tuple, frozenset, Enum)) or is_frozen(kind):
+    if _never_changes(kind):  # type: ignore[arg-type]
         return value
     if kind is dict:
         return {k: _copied(v) for k, v in value.items()}
     if kind is list or kind is deque or kind is set:
         return kind(map(_copied, value))
     return capture(value) if kind.__module__.startswith(__name__.partition(".")[0]) else value
+
+
+@cache
+def _never_changes(kind: type) -> bool:
+    return kind in _FLAT or issubclass(kind, (tuple, frozenset, Enum)) or is_frozen(kind)
 
 
 def _revived(value: Any) -> Any:

@@ -2,7 +2,7 @@ r"""One segment of a record: a start state and the steps after it, as bytes. Pur
 
     file    = magic, frame …
     frame   = length (4 bytes, of the rest), CRC-32 (4 bytes, of the rest), compressed lines
-    line    = JSON: ["class", …] as met, ["start", …] once, ["step", now, inputs, fingerprint] …
+    line    = JSON: ["class", …] as met, ["part", …] and ["start", …] once, ["step", now, inputs, fingerprint] …
 
 All frames of a segment are one zlib stream, flushed at the end of each: a probe's result is much like the last one, and
 the window that knows it goes on. A segment can be read without any other. Its tail may be torn, by a crash or because
@@ -65,7 +65,9 @@ class SegmentWriter:
 
     def start(self, start: Start, controller: Captured) -> None:
         """Begin the segment; `controller` stands for the one in `start`."""
-        state = self._encoder.encode(controller)
+        parts, state = self._encoder.in_parts(controller)
+        for part in parts:
+            self._add(["part", *part])
         head = [start.version, start.process, start.number, start.at, start.wall, start.lost]
         self._add(["start", *head, state])
 
@@ -75,9 +77,9 @@ class SegmentWriter:
 
     def frame(self, *, first: bool) -> bytes:
         """Return everything added since the last frame, as bytes."""
-        text = "".join(self._lines).encode()
+        bodies = [self._stream.compress(line.encode()) for line in self._lines]
         self._lines.clear()
-        body = self._stream.compress(text) + self._stream.flush(zlib.Z_SYNC_FLUSH)
+        body = b"".join([*bodies, self._stream.flush(zlib.Z_SYNC_FLUSH)])
         return (MAGIC if first else b"") + _HEAD.pack(len(body), zlib.crc32(body)) + body
 
     def _add(self, line: list[Any]) -> None:
@@ -106,6 +108,8 @@ class SegmentReader:
             kind, *rest = line
             if kind == "class":
                 self._decoder.learn(rest)
+            elif kind == "part":
+                self._decoder.part(*rest)
             elif kind == "start":
                 version, process, number, at, wall, lost, state = rest
                 yield Start(version, process, number, at, wall, lost, self._decoder.decode(state))

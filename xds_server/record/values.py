@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import partial
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -31,10 +32,16 @@ Json = Any
 Registry = Mapping[str, type]
 """The classes that may be written and read, by a name that is the same in every process."""
 
-_PLAIN = (type(None), bool, int, float, str)
-_TUPLE, _LIST, _DICT, _PROXY, _SET, _FROZENSET, _BYTES, _DEQUE = range(8)
+_PLAIN = frozenset({type(None), bool, int, float, str})
+_TUPLE, _LIST, _DICT, _PROXY, _SET, _FROZENSET, _BYTES, _DEQUE, _PART = range(9)
 _FIRST_CLASS = 16
 """Numbers below are containers."""
+
+LARGE = 12
+"""A value with so many fields is written as a part, once, where parts are asked for: a service's decision is one."""
+
+MOST_REMEMBERED = 100_000
+"""Named tuples whose JSON is remembered while a segment is written: some 40 MB if all are targets."""
 
 RECORDED_AS = "recorded_as"
 """In the metadata of a field that may hold a secret and that no decision depends on: what is written in its place."""
@@ -56,12 +63,19 @@ class Captured(NamedTuple):
 
 
 class Encoder:
-    """Writes values. `fresh()` returns the classes met since it was last called: they go before the values."""
+    """Writes values. `fresh()` and `parts()` return what goes before them: new classes, and large values in them.
+
+    With `in_parts` a value of many fields is written beside the one that holds it, and once however many hold it. So a
+    controller's state is many short texts: one long one would stop every other thread while JSON is made of it.
+    """
 
     def __init__(self, registry: Registry) -> None:
         self._names = {cls: name for name, cls in registry.items()}
         self._numbers: dict[type, int] = {}
         self._fresh: list[Json] = []
+        self._written: dict[int, tuple[Any, Json]] = {}
+        self._parts: list[Json] | None = None
+        self._places: dict[int, tuple[Any, Json]] = {}
         self._writers: dict[type, Callable[[Any], Json]] = dict.fromkeys(_PLAIN, _same)
         self._writers |= {
             tuple: partial(self._items, _TUPLE),
@@ -75,6 +89,13 @@ class Encoder:
             Captured: self._captured,
         }
 
+    def in_parts(self, value: object) -> tuple[list[Json], Json]:
+        """Return the parts of a value, each as number and JSON, and the value as JSON. Raises NotRecordableError."""
+        self._parts = []
+        written, parts = self.encode(value), self._parts
+        self._parts, self._places = None, {}
+        return parts, written
+
     def encode(self, value: object) -> Json:
         """Return a value as JSON. Raises NotRecordableError."""
         writer = self._writers.get(type(value))
@@ -86,7 +107,30 @@ class Encoder:
         return found
 
     def _items(self, number: int, value: Iterable[Any]) -> Json:
-        return [number, *map(self.encode, value)]
+        encode = self.encode
+        return [number, *[part if type(part) in _PLAIN else encode(part) for part in value]]
+
+    def _named(self, number: int, value: tuple[Any, ...]) -> Json:
+        """Write a named tuple. The very same one comes again and again (a target, in each of its observations)."""
+        known = self._written.get(id(value))
+        if known is not None and known[0] is value:
+            return known[1]
+        if len(self._written) >= MOST_REMEMBERED:
+            self._written.clear()
+        written = self._items(number, value)
+        self._written[id(value)] = (value, written)
+        return written
+
+    def _large(self, number: int, value: Any, taken: tuple[Any, ...]) -> Json:
+        if self._parts is None:
+            return self._items(number, taken)
+        known = self._places.get(id(value))
+        if known is not None:
+            return known[1]
+        self._parts.append([len(self._parts), self._items(number, taken)])
+        place = [_PART, len(self._parts) - 1]
+        self._places[id(value)] = (value, place)
+        return place
 
     def _mapping(self, number: int, value: Mapping[Any, Any]) -> Json:
         return [number, *(self.encode(part) for pair in value.items() for part in pair)]
@@ -117,16 +161,19 @@ class Encoder:
         if issubclass(cls, Enum):
             return lambda value: [number, value.value]
         if issubclass(cls, tuple):
-            return partial(self._items, number)
+            return partial(self._named, number)
         if is_frozen(cls):
             names = [name for name, _, _ in declared_fields(cls) or ()]
             instead = {name: encode(value) for name, value in _instead(cls).items()}
-            if instead:
+            if instead or len(names) < 2:
                 return lambda value: [
                     number,
                     *[instead[name] if name in instead else encode(getattr(value, name)) for name in names],
                 ]
-            return lambda value: [number, *[encode(getattr(value, name)) for name in names]]
+            taken = attrgetter(*names)
+            if len(names) >= LARGE:
+                return lambda value: self._large(number, value, taken(value))
+            return lambda value: self._items(number, taken(value))
         return lambda value: [number, self._mapping(_DICT, state_of(value))]
 
 
@@ -135,6 +182,7 @@ class Decoder:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._parts: dict[int, Any] = {}
         self._makers: dict[int, Callable[[list[Json]], Any]] = {
             _TUPLE: lambda items: tuple(map(self.decode, items)),
             _LIST: lambda items: list(map(self.decode, items)),
@@ -144,6 +192,7 @@ class Decoder:
             _SET: lambda items: set(map(self.decode, items)),
             _FROZENSET: lambda items: frozenset(map(self.decode, items)),
             _BYTES: lambda items: base64.b85decode(_only(items)),
+            _PART: self._part,
         }
 
     def learn(self, row: Json) -> None:
@@ -153,6 +202,15 @@ class Decoder:
         if cls is None:
             raise UnreadableError(f"this version has no {name}")
         self._makers[number] = self._maker(cls, name, declared)
+
+    def part(self, number: int, value: Json) -> None:
+        """Take in a part of the values that follow. Raises UnreadableError."""
+        self._parts[number] = self.decode(value)
+
+    def _part(self, items: list[Json]) -> Any:
+        if _only(items) not in self._parts:
+            raise UnreadableError(f"part {items[0]} is missing")
+        return self._parts[items[0]]
 
     def decode(self, value: Json) -> Any:
         """Return the value. Raises UnreadableError."""
