@@ -52,6 +52,16 @@ def test_demand_waits_for_a_full_window() -> None:
     assert live.book.demand_rps("shop", "us", live.now) is None
 
 
+def test_reports_that_come_again_after_a_gap_are_not_a_fall_of_demand() -> None:
+    live = Live()
+    live.run(15, us_us=(1000, 0), us_eu=(10, 0))
+    assert live.book.demand_rps("shop", "us", live.now) == pytest.approx(1010)
+    live.now += 60.0
+    for _ in range(20):
+        live.run(1, us_us=(1000, 0))
+        assert live.book.demand_rps("shop", "us", live.now) == pytest.approx(1010, rel=0.02)
+
+
 def test_demand_is_held_while_the_service_fails() -> None:
     live = Live()
     live.run(15, us_us=(1000, 0))

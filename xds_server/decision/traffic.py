@@ -37,6 +37,9 @@ from xds_server.model import AccessSummary, LoadReport
 WINDOW_S = 10.0
 RECENT_S = 2.0
 STALE_S = 15.0
+GAP_S = 3.0
+"""Without reports for so long (or three intervals) a window begins anew: half a window is not half the demand."""
+
 SMOOTH_S = 30.0
 MATTERS = 0.10
 FAILING = 0.05
@@ -82,10 +85,9 @@ class _Counts:
 class _Window:
     """Load reports of one view, service and region over the last seconds."""
 
-    __slots__ = ("first_at", "reports")
+    __slots__ = ("reports",)
 
-    def __init__(self, at: float) -> None:
-        self.first_at = at
+    def __init__(self) -> None:
         self.reports: deque[LoadReport] = deque()
 
     def add(self, report: LoadReport) -> None:
@@ -101,9 +103,6 @@ class _Window:
                 total.succeeded += report.succeeded
                 total.failed += report.failed
         return total
-
-    def full(self, now: float) -> bool:
-        return now - self.first_at >= WINDOW_S
 
 
 @dataclass(slots=True)
@@ -133,16 +132,20 @@ class TrafficBook:
         self._demand: dict[tuple[str, str], float] = {}
         self._latency: dict[tuple[str, Place], float] = {}
         self._smooth: dict[tuple[str, str], tuple[float, float]] = {}
+        self._covered: dict[tuple[str, str], tuple[float, float]] = {}
 
     def learn(self, report: LoadReport) -> Place:
         """Take in one load report; return the place it is about."""
         place = Place(report.service, report.region)
         window = self._windows.get((report.view, place))
         if window is None:
-            window = self._windows[report.view, place] = _Window(report.at)
+            window = self._windows[report.view, place] = _Window()
             self._by_place.setdefault(place, set()).add(report.view)
             self._by_service.setdefault(place.service, set()).add(place)
         window.add(report)
+        since, last = self._covered.get((place.service, report.view), (report.at, report.at))
+        gap = report.at - last > max(GAP_S, 3 * report.interval_s)
+        self._covered[place.service, report.view] = (report.at if gap else since, report.at)
         return place
 
     def learn_access(self, summary: AccessSummary) -> Place:
@@ -161,6 +164,8 @@ class TrafficBook:
         self._access = {key: summaries for key, summaries in self._access.items() if key[1] in kept}
         self._latency = {key: ms for key, ms in self._latency.items() if key[1] in kept}
         self._records = {place: record for place, record in self._records.items() if place in kept}
+        services = {place.service for place in kept}
+        self._covered = {key: span for key, span in self._covered.items() if key[0] in services}
         self._by_place = {place: views for place, views in self._by_place.items() if place in kept}
         self._by_service = {service: places & kept for service, places in self._by_service.items()}
 
@@ -186,7 +191,8 @@ class TrafficBook:
         windows = [w for p in self._by_service.get(service, ()) if (w := self._windows.get((view, p))) is not None]
         latest = max((w.reports[-1].at for w in windows if w.reports), default=None)
         key = (service, view)
-        if latest is None or now - latest > STALE_S or not any(w.full(now) for w in windows):
+        covered_since, _ = self._covered.get(key, (now, now))
+        if latest is None or now - latest > STALE_S or now - covered_since < WINDOW_S:
             return self._demand.get(key)
         counts = [w.counts(now, WINDOW_S) for w in windows]
         succeeded, failed = sum(c.succeeded for c in counts), sum(c.failed for c in counts)
