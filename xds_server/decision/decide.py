@@ -193,7 +193,7 @@ def _place(
     if min(ramps) == 1.0:
         return planned, result.flows
     limits = [
-        c if ramp == 1.0 else max(1, _scaled(load, ramp))
+        c if ramp == 1.0 else max(1, _scaled(min(load, c), ramp))
         for c, load, ramp in zip(planned, result.loads, ramps, strict=True)
     ]
     limited = allocate(base.demand, limits, base.cost_us, previous=in_force, window=window)
