@@ -131,3 +131,12 @@ def test_order_within_an_answer_does_not_matter_and_nothing_new_is_the_same_book
     assert learnt.learn(answer(*last)) == learnt.learn(answer(*reversed(last)))
     settled = book(*[answer(*last)] * KEEP_ROUNDS)
     assert settled.learn(answer(*last)) is settled
+
+
+def test_what_was_remembered_stands_until_the_first_answer() -> None:
+    name = Endpoint("shop.example", 80)
+    book = AddressBook().restored({"shop.example": ("10.0.0.1", "10.0.0.2")})
+    assert len(book.of(name)) == 2
+    failed = book.learn(Resolution("shop.example", (), 1.0, "no answer"))
+    assert failed.of(name) == book.of(name)
+    assert [a.ip for a in failed.learn(Resolution("shop.example", ("10.0.0.2",), 2.0)).of(name)] == ["10.0.0.2"]

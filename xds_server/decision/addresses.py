@@ -43,8 +43,12 @@ class AddressBook:
     _failed: frozenset[str] = frozenset()
 
     def restored(self, known: Mapping[str, Iterable[str]]) -> AddressBook:
-        """Return a book that also has the addresses known earlier, as `known()` gave them; news wins."""
-        old = {host: dict.fromkeys(_sorted(ips), 0) for host, ips in sorted(known.items())}
+        """Return a book that also has the addresses known earlier, as `known()` gave them; news wins.
+
+        They stand until the first answer, not for several: it was somebody else's memory, and while nobody looked an
+        address may have gone to another service.
+        """
+        old = {host: dict.fromkeys(_sorted(ips), KEEP_ROUNDS - 1) for host, ips in sorted(known.items())}
         return AddressBook(MappingProxyType({**old, **self._hosts}), self._failed - old.keys())
 
     def known(self) -> dict[str, tuple[str, ...]]:

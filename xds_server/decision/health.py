@@ -300,7 +300,10 @@ class HealthBook:
         else:
             self._cuts.pop(place, None)
         events += [link_event(place, view, "cut", "warning", now) for view in sorted(after.keys() - before.keys())]
-        events += [link_event(place, view, "restored", "info", now) for view in sorted(before.keys() - after.keys())]
+        if not fused.down:  # or nobody reaches it any more, which is no news of a link
+            events += [
+                link_event(place, view, "restored", "info", now) for view in sorted(before.keys() - after.keys())
+            ]
 
     def _blind(self, view: str, service: str, now: float) -> bool:
         """Return whether a view sees every region of a service down: then its own network is what is gone."""
