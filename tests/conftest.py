@@ -1,8 +1,19 @@
-"""Options shared by all tests."""
+"""Options shared by all tests.
+
+Hypothesis looks for new examples on a developer's machine and repeats the same ones in CI: a change is not refused for
+what an older one did. What a developer's run finds belongs into a test of its own.
+"""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
