@@ -20,6 +20,7 @@ class Live:
     def __init__(self) -> None:
         self.book = TrafficBook()
         self.now = 0.0
+        self.reached: set[str] = set()
 
     def run(self, seconds: int, **paths: tuple[int, int]) -> None:
         """`us_eu=(good, bad)`: what view us does in region eu each second."""
@@ -30,7 +31,7 @@ class Live:
                 report = LoadReport(view, view, "shop", region, good + bad, good, bad, 0, 1.0, self.now)
                 self.book.learn(report)
             for place in (US, EU):
-                self.book.standing(place, self.now)
+                self.book.standing(place, self.now, self.reached)
 
     def slow(self, seconds: int, ms: float) -> None:
         for _ in range(seconds):
@@ -184,3 +185,13 @@ def test_a_hot_region_does_not_look_farther_away() -> None:
     for _ in range(30):
         live.slow(1, 160.0)
         assert live.book.latency_ms("us", US, live.now) == pytest.approx(before, rel=0.15)
+
+
+def test_a_region_that_answers_probes_and_fails_everything_is_hopeless_and_not_cut_off() -> None:
+    live = Live()
+    live.run(15, us_us=(500, 0), eu_eu=(500, 0))
+    live.run(15, us_us=(0, 500), eu_eu=(500, 0))
+    assert live.book.standing(US, live.now).share == 1.0
+    live.reached = {"us"}
+    live.run(15, us_us=(0, 500), eu_eu=(500, 0))
+    assert live.book.standing(US, live.now, live.reached).hopeless

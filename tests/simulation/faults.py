@@ -77,6 +77,12 @@ SCENARIOS = (
         420,
         (_f("errors", 60, 180, EU, arg=0.4),),
     ),
+    Scenario(
+        "all-errors",
+        "A region passes its health checks and answers 95 % with 503.",
+        600,
+        (_f("errors", 60, 180, AP, arg=0.95),),
+    ),
     Scenario("slow-region", "A region takes five times as long.", 600, (_f("slow", 60, 240, EU, arg=5),)),
     Scenario(
         "link-cut",

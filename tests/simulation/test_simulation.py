@@ -25,6 +25,7 @@ LOST = {
     "half-a-region": 1e-5,
     "flapping": 1e-5,
     "errors": 2e-3,
+    "all-errors": 2e-3,
     "slow-region": 1e-5,
     "link-cut": 1e-4,
     "monitor-cut": 0.0,

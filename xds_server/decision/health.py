@@ -229,14 +229,26 @@ class HealthBook:
         """Count the votes on a place; with the evidence that its score rests on, None without any fresh."""
         fresh = self._endpoints.fresh(place, now)
         seen = {view: evidence.up > 0 for view, evidence in fresh.items() if view != MONITOR}
+        reached = self._reached(place, now)
         live = {
-            view: r for view in self.traffic.views(place) if (r := self.traffic.reach(view, place, now)) is not None
+            view: r
+            for view in self.traffic.views(place)
+            if (r := self.traffic.reach(view, place, now)) is not None and (r or view not in reached)
         }
         monitor = fresh.get(MONITOR)
         fused = fuse(monitor.up > 0 if monitor else None, seen | live, self._views)
         if fused.down is None:
             return fused, None
         return fused, _basis(fused, monitor, [fresh[view] for view in sorted(seen) if seen[view] is not fused.down])
+
+    def _reached(self, place: Place, now: float) -> frozenset[str]:
+        """Return the views whose path to a place is known to work, whatever becomes of their requests there.
+
+        Load reports do not tell an answer of 503 from none. A view whose own probes are answered is not cut off, nor is
+        a region from itself while the monitor reaches it: what fails there is the service, not the path.
+        """
+        fresh = self._endpoints.fresh(place, now)
+        return frozenset(place.region if view == MONITOR else view for view, e in fresh.items() if e.up)
 
     def _judge(self, place: Place, votes: tuple[Fused, Evidence | None], now: float) -> Belief | None:
         """Return what to believe of a place now, before doubting the monitor; None while nothing is known."""
@@ -255,7 +267,9 @@ class HealthBook:
         if before is not None and before.verdict.held is not None and evidence.unsettled:
             return before
         ramp_up_s = self._services[place.service].ramp_up_ms / 1000
-        standing = worse(self.traffic.standing(place, now), self._agents.standing(place, now))
+        standing = worse(
+            self.traffic.standing(place, now, self._reached(place, now)), self._agents.standing(place, now)
+        )
         return limited(before, evidence, standing=standing, ramp_up_s=ramp_up_s, now=now)
 
     def _measure(self, service: str, now: float) -> bool:

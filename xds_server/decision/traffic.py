@@ -20,7 +20,7 @@ Latency comes from access logs. The normal p99 of each path is learned slowly, a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from xds_server.decision.verdicts import (
@@ -230,10 +230,13 @@ class TrafficBook:
         self._latency[view, place] = median if known is None else known + LEARN_NORMAL * (median - known)
         return self._latency[view, place]
 
-    def standing(self, place: Place, now: float) -> Standing:
-        """Return the part of its share that a place has earned, as of now: down at once, up in steps."""
+    def standing(self, place: Place, now: float, reached: Collection[str] = ()) -> Standing:
+        """Return the part of its share that a place has earned, as of now: down at once, up in steps.
+
+        `reached` are views whose path there is known to work; of others, attempts that all fail say that it is cut.
+        """
         record = self._records.setdefault(place, _Record(moved_at=now))
-        earned = worse(self._by_failures(place, record, now), self._by_latency(place, record, now))
+        earned = worse(self._by_failures(place, record, reached, now), self._by_latency(place, record, now))
         before = record.standing
         if not self._ended(place, self.views(place), now).ended:
             record.standing = FULL_STANDING  # nothing is sent there: the ramp limits its return
@@ -249,9 +252,9 @@ class TrafficBook:
             record.rising = True
         return record.standing
 
-    def _by_failures(self, place: Place, record: _Record, now: float) -> Standing:
+    def _by_failures(self, place: Place, record: _Record, reached: Collection[str], now: float) -> Standing:
         """Judge a place by how many more of its attempts fail than elsewhere."""
-        views = [view for view in self.views(place) if self.reach(view, place, now) is not False]
+        views = [v for v in self.views(place) if v in reached or self.reach(v, place, now) is not False]
         span_s = RECENT_S if self._ended(place, views, now, RECENT_S).ended >= ENOUGH_TO_MEASURE else WINDOW_S
         own = self._ended(place, views, now, span_s)
         if own.ended < ENOUGH_TO_MEASURE:
