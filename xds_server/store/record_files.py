@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
+import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
-from xds_server import controller
+import xds_server
 from xds_server.record.segment import SegmentReader, Start, Step
 from xds_server.record.values import Registry, UnreadableError
 
@@ -20,17 +22,24 @@ _LAYERS = ("model", "policy", "decision", "snapshot", "rollout", "controller")
 def registry() -> Registry:
     """Return every class of the pure layers: whatever the controller holds or is given is of one of them.
 
-    They are all loaded, because the controller is.
+    All of their modules are loaded for it, so that the answer does not depend on what has been used so far.
     """
-    root = controller.__name__.partition(".")[0]
-    prefixes = tuple(f"{root}.{layer}" for layer in _LAYERS)
+    root = xds_server.__name__
+    loaded = [module for layer in _LAYERS for module in _modules(f"{root}.{layer}")]
     return {
-        f"{name.removeprefix(root + '.')}.{cls.__qualname__}": cls
-        for name, module in sorted(sys.modules.items())
-        if name.startswith(prefixes)
+        f"{module.__name__.removeprefix(root + '.')}.{cls.__qualname__}": cls
+        for module in sorted(loaded, key=lambda m: m.__name__)
         for cls in vars(module).values()
-        if isinstance(cls, type) and cls.__module__ == name
+        if isinstance(cls, type) and cls.__module__ == module.__name__
     }
+
+
+def _modules(name: str) -> Iterator[ModuleType]:
+    """Return a module, and those below it if it is a package."""
+    module = importlib.import_module(name)
+    yield module
+    for below in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{name}."):
+        yield importlib.import_module(below.name)
 
 
 def segments(directory: Path) -> list[Path]:
