@@ -53,6 +53,10 @@ class FakeDeltaEnvoy(FakeEnvoy[DeltaRequest]):
         message = discovery_pb2.DeltaDiscoveryResponse.FromString(data)
         return bool(message.resources or message.removed_resources)
 
+    def accepted(self, cluster: str) -> bool:
+        """Return whether the cluster came in a response that was accepted: parts of a rejected one stay, too."""
+        return cluster in self.told["C"]
+
     def _take_whole(self, letter: str, came: dict[str, str], gone: set[str]) -> None:
         """Take clusters or listeners in the form of a full state: what stays, what is new, and not what is gone."""
         for name, version in came.items():

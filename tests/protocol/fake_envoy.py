@@ -45,6 +45,10 @@ class FakeEnvoy(ABC, Generic[Q]):
         """Return whether a response says anything, be it nothing new."""
         return True
 
+    def accepted(self, cluster: str) -> bool:
+        """Return whether the server can know of a cluster that is there, from what was accepted."""
+        return True
+
     @abstractmethod
     def _request(self, letter: str, error: str | None = None) -> None:
         """Say which names it wants now."""

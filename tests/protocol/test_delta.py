@@ -357,6 +357,15 @@ class TestReconnect:
         assert before.comes_back(sharing).sees(world("C a=1")) == ["C 1: a=1"]
         assert before.comes_back(Sharing()).sees(TWO) == []
 
+    def test_what_it_may_have_of_a_rejected_response_is_removed_too(self) -> None:
+        sharing = Sharing()
+        before = DeltaPeer(sharing)
+        before.asks("L")
+        before.settles(world("L a=1"))
+        assert before.sees(world("L a=9", "L b=1")) == ["L 2: a=9 b=1"]
+        before.stream.end()  # b is there now, perhaps, and not among the versions that it names
+        assert before.comes_back(sharing).sees(world("L a=1")) == ["L 1: a=1 -b"]
+
     def test_what_a_stranger_says_it_has_is_never_taken_for_content(self) -> None:
         sharing = Sharing()
         stranger = DeltaPeer(sharing)

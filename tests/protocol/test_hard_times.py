@@ -112,3 +112,41 @@ def test_a_route_dropped_and_wanted_again_as_the_stream_broke_is_sent() -> None:
     again = Peer(sharing=sharing)
     again.asks("R", "r", version=before.versions["R"])
     assert again.sees(OLD) == ["R 1: r=1"]
+
+
+def test_a_suspect_that_is_no_longer_asked_for_does_not_hold_up_the_others() -> None:
+    peer = Peer()
+    peer.asks("E", "a", "b")
+    both = world("E a=9", "E b=1")
+    peer.sees(both)
+    peer.nacks("E")
+    peer.asks("E", "b")
+    assert peer.sees(both) == ["E 2: b=1"]
+
+
+def test_a_route_does_not_go_to_a_cluster_that_is_about_to_leave() -> None:
+    peer = envoy_on(TWO, "a b")
+    assert peer.sees(OLD) == ["C 5: a=1"]
+    back = world("C a=1", "C b=1", "E a=1", "E b=1", "L l=1 > R:r", "R r=2 > C:a C:b")
+    assert peer.sees(back) == []  # not to b, which the response under way removes
+    peer.acks("C")
+    assert peer.sees(back) == ["C 6: a=1 b=1", "E 7: b=1"]
+
+
+def test_suspects_that_the_client_has_already_are_tried_all_the_same() -> None:
+    sharing = Sharing()
+    before = Peer(sharing=sharing)
+    before.asks("E", "a", "b")
+    before.settles(world("E a=1", "E b=1"))
+    before.sees(world("E a=1", "E b=1", "E c=1"))
+    before.asks("E", "a", "b", "c")
+    before.sees(world("E a=1", "E b=1", "E c=9"))
+    before.stream.end()  # with c under way: all are sent anew
+    again = Peer(sharing=sharing)
+    again.asks("E", "a", "b", "c", version=before.versions["E"])
+    bad = world("E a=1", "E b=1", "E c=9")
+    assert again.sees(bad) == ["E 1: a=1 b=1 c=9"]
+    again.nacks("E")
+    assert again.sees(bad) == ["E 2: a=1"]
+    again.acks("E")
+    assert again.sees(bad) == ["E 3: b=1 c=9"]

@@ -87,6 +87,7 @@ class Conversation(ABC, Generic[R, S]):
         self._node: Identified | None = None
         self._responses = 0
         self._stale = 0
+        self._warming = NOBODY
         self._offered: Offering | None = None
 
     @property
@@ -137,9 +138,10 @@ class Conversation(ABC, Generic[R, S]):
         """
         if self._node is not None:
             unsettled = frozenset(state.type_url for state in self._order if not state.settled)
-            by_name = (s.type_url for s in self._order if not rule(s.type_url).wildcard)
-            dropped = frozenset(type_url for type_url in by_name if referrers(type_url) & unsettled)
-            self._sharing.doubt(self._node, Doubts(unsettled, dropped))
+            by_name = (s for s in self._order if not rule(s.type_url).wildcard)
+            dropped = frozenset(s.type_url for s in by_name if s.owing or referrers(s.type_url) & unsettled)
+            touched = frozenset((state.type_url, name) for state in self._order for name in state.touched)
+            self._sharing.doubt(self._node, Doubts(unsettled, dropped, touched))
 
     @abstractmethod
     def _believe(self, state: S, around: Around) -> None:
@@ -214,8 +216,10 @@ class Conversation(ABC, Generic[R, S]):
             return None
         if state.claim:
             self._believe(state, around)
+        if state is self._endpoints:
+            self._owe_assignments()
         if state.refusals.suspects:
-            state.refusals = state.refusals.still_in(around.shelf.resources)
+            state.refusals = state.refusals.still_in(around.shelf.wanted(state.subscription))
         planned = self._sharing.plan(state.scene(around))
         state.waiting = planned.waiting
         if not planned.due:
@@ -223,11 +227,19 @@ class Conversation(ABC, Generic[R, S]):
             return None
         self._responses += 1
         nonce = str(self._responses)
-        if state is self._clusters and self._endpoints is not None:
-            self._endpoints.renew(_changed(state.last.parents, planned.after.parents))
+        if state is self._clusters:
+            changed = _changed(state.last.parents, planned.after.parents)
+            self._warming = self._sharing.names(self._warming | changed) if changed else self._warming
+            self._owe_assignments()
         state.send(Flight(nonce, around.shelf, planned))
         body = self._body(state, planned)
         return Response(Sent(state.type_url, planned.after.version, nonce, len(planned.carried), len(body)), body)
+
+    def _owe_assignments(self) -> None:
+        """Have the assignments of changed clusters sent again, as soon as it is known what the client has of them."""
+        if self._warming and self._endpoints is not None and not self._endpoints.claim:
+            self._endpoints.renew(self._warming)
+            self._warming = NOBODY
 
     def _around(self, offering: Offering, state: S) -> Around:
         shelf = self._sharing.shelf(offering, state.type_url)
@@ -241,7 +253,9 @@ class Conversation(ABC, Generic[R, S]):
             return Around(shelf, clusters.last, clusters_due=newest if stuck else None, users=users)
         if not clusters.subscription.wildcard:
             return Around(shelf, users=users)
-        return Around(shelf, clusters.held, None if self._endpoints is None else self._endpoints.held, users=users)
+        endpoints = None if self._endpoints is None else self._endpoints.held
+        leaving = NOBODY if clusters.flight is None else clusters.flight.plan.removed
+        return Around(shelf, clusters.held, endpoints, users=users, leaving=leaving)
 
 
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> frozenset[str]:

@@ -29,6 +29,7 @@ from xds_server.protocol.conversation import Conversation
 from xds_server.protocol.delta_type import DeltaType
 from xds_server.protocol.delta_wire import DeltaRequest
 from xds_server.protocol.events import Event, Subscribed
+from xds_server.protocol.holding import MAYBE
 from xds_server.protocol.plan import Around, Plan
 from xds_server.protocol.rules import referrers
 
@@ -45,7 +46,7 @@ class DeltaStream(Conversation[DeltaRequest, DeltaType]):
         asked = len(request.added | request.versions) + (len(state.subscription.names) if state else 0)
         self._check(request.type_url, asked - len(request.removed))
         first = state is None
-        state = state or self._begin(DeltaType(request.type_url, request.versions))
+        state = state or self._begin(DeltaType(request.type_url, self._claim(request)))
         flight = state.flight
         if request.nonce and (flight is None or flight.nonce != request.nonce):
             events.append(self._crossed(request.type_url, request.nonce))
@@ -58,13 +59,19 @@ class DeltaStream(Conversation[DeltaRequest, DeltaType]):
                 events.append(Subscribed(request.type_url, state.subscription.names, state.subscription.wildcard))
         return tuple(events)
 
+    def _claim(self, request: DeltaRequest) -> frozenset[tuple[str, str]]:
+        """Return what the client says it has, and what it may have without knowing."""
+        known = {name for name, _ in request.versions}
+        touched = (name for url, name in self._sharing.doubts(self._node).touched if url == request.type_url)
+        return request.versions.union((name, MAYBE) for name in touched if name not in known)
+
     def _believe(self, state: DeltaType, around: Around) -> None:
         assert isinstance(state.claim, frozenset)
         doubts = self._sharing.doubts(self._node)
-        if state.type_url in doubts.dropped:
-            state.claim = ""  # all that it names is sent
+        if doubts.absent(state.type_url):
+            state.claim = ""  # all that it asks for is sent
             return
-        doubted = state.type_url in doubts.unsettled
+        doubted = doubts.about(state.type_url)
         state.recognise(self._sharing.recalled(around, state.claim, doubted=doubted), self._sharing)
 
     def _may_name(self, user: str, type_url: str) -> bool:

@@ -44,7 +44,7 @@ def delta_plan(scene: Scene) -> Plan:
         changed=tuple(Version(r.name, r.version) for r in changed),
         waiting=frozenset(waiting | kept),
         due=bool(changed or lost) or WILDCARD in asked or (_keeps_all(scene) and bool(gone)),
-        removed=tuple(sorted(removed)),
+        removed=frozenset(removed),
         unresolved=tuple(sorted(unresolved)),
         aliases=_aliases(shelf, scene.subscription, changed),
     )

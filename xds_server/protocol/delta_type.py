@@ -6,28 +6,32 @@ answered too: with the resource, or by telling that it is gone ("Unsubscribing f
 
 A rejected response was applied in part, and nobody knows which: an Envoy applies the removals and the good clusters and
 listeners, and stops at the first bad one of other types. So what was in it is owed again (`fresh`), removals ride along
-with the next response, and only when one single resource was in it is it known that nothing happened. A response
+with the next response, and only when one single resource was in it is it known that nothing happened. `uncertain`
+are the names of which this is not settled yet, by an ACK of a response with them. A response
 with nothing but removals that is rejected is not repeated.
 """
 
 from __future__ import annotations
 
 from xds_server.protocol.delta_wire import DeltaRequest
+from xds_server.protocol.events import Acked, Nacked
 from xds_server.protocol.holding import Holding
+from xds_server.protocol.plan import Plan
 from xds_server.protocol.rules import WILDCARD
 from xds_server.protocol.sharing import Sharing
-from xds_server.protocol.typestate import Claim, Flight, TypeState
+from xds_server.protocol.typestate import NOBODY, Claim, Flight, TypeState
 
 
 class DeltaType(TypeState):
     """One type on one delta stream."""
 
-    __slots__ = ()
+    __slots__ = ("uncertain",)
     delta = True
 
     def __init__(self, type_url: str, claim: Claim) -> None:
         super().__init__(type_url, claim)
         self.full_state = False
+        self.uncertain = NOBODY
 
     def change(self, request: DeltaRequest, sharing: Sharing, *, first: bool) -> bool:
         """Take in the names of a request; return whether the subscription is another one now."""
@@ -49,11 +53,18 @@ class DeltaType(TypeState):
         """Take in what a rejection says of the client's state."""
         planned = flight.plan
         self.refusals = self.refusals.nacked(planned.changed)
-        self.held = sharing.without(self.type_url, self.held, frozenset(planned.removed))
+        self.held = sharing.without(self.type_url, self.held, planned.removed)
         self.last = self.held
-        if len(planned.changed) > 1 or (planned.changed and planned.removed):
-            touched = {version.name for version in planned.changed}.union(planned.removed)
-            self.fresh |= {name for name in touched if self.subscription.covers(name)}
+        touched = _names(planned)
+        if len(touched) > 1 and planned.changed:
+            self.uncertain |= touched
+        self.fresh |= {name for name in touched & self.uncertain if self.subscription.covers(name)}
+
+    def answer(self, flight: Flight, error: str | None, sharing: Sharing) -> Acked | Nacked:
+        """Take in the client's answer to the response in flight."""
+        if error is None:
+            self.uncertain -= _names(flight.plan)
+        return super().answer(flight, error, sharing)
 
     def recognise(self, held: Holding, sharing: Sharing) -> None:
         """Take in what the client has, by its own account in the first request."""
@@ -65,6 +76,19 @@ class DeltaType(TypeState):
         self.fresh = frozenset(name for name in self.fresh if name not in {*self.held.resources, WILDCARD})
 
     @property
+    def touched(self) -> frozenset[str]:
+        """Return what the client may have and cannot name when it comes back; what it asks for by name it names."""
+        if not self.subscription.wildcard:
+            return NOBODY
+        flying = self.flight.plan.changed if self.flight is not None else ()
+        return (self.fresh | self.held.uncertain | {name for name, _ in flying}) - {WILDCARD}
+
+    @property
     def settled(self) -> bool:
         """Return whether the client has exactly what the versions say that it can name."""
-        return self.flight is None and not self.fresh
+        return self.flight is None and not self.fresh and not self.held.uncertain
+
+
+def _names(planned: Plan) -> frozenset[str]:
+    """Return what a response changes."""
+    return planned.removed.union(name for name, _ in planned.changed)

@@ -61,7 +61,7 @@ def encode_delta_response(type_url: str, planned: Plan, server: str = "") -> byt
         parts += _wrapped(resource, planned)
     for name in planned.unresolved:
         parts.append(field(2, field(3, name.encode()) + field(4, name.encode())))
-    parts += (field(6, name.encode()) for name in planned.removed)
+    parts += (field(6, name.encode()) for name in sorted(planned.removed))
     return b"".join(parts)
 
 

@@ -29,6 +29,9 @@ from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl, conte
 UNKNOWN = (Key("", WILDCARD),)
 """What a resource needs of which only a client's word is known, its name and version: anything, of any type."""
 
+MAYBE = "?"
+"""The version of a resource that the client may have or not; one that may be newer has a version that starts so."""
+
 _NOTHING: Mapping[str, Resource] = MappingProxyType({})
 
 
@@ -45,10 +48,20 @@ class Holding:
         """Return the hash of all of it; for all of a snapshot's type it is the snapshot's version."""
         return content_version(*(f"{name}\0{self._token(name)}".encode() for name in sorted(self.resources)))
 
+    @cached_property
+    def uncertain(self) -> frozenset[str]:
+        """Return the names that the client may have other versions of, or not at all."""
+        return frozenset(name for name, resource in self.resources.items() if resource.version.startswith(MAYBE))
+
     @property
     def version(self) -> str:
         """Return the version for the wire."""
         return self.label or self.digest
+
+    @cached_property
+    def size(self) -> int:
+        """Return how many bytes of resources this keeps alive."""
+        return _size(self.resources)
 
     @cached_property
     def parents(self) -> Mapping[str, str]:
@@ -75,7 +88,9 @@ class Holding:
     def has(self, resource: Resource, under: str) -> bool:
         """Return whether the client has exactly this, delivered for that cluster."""
         mine = self.resources.get(resource.name)
-        return mine is not None and mine.version == resource.version and self.under.get(resource.name, "") == under
+        if mine is None or mine.version != resource.version or mine.needs == UNKNOWN:
+            return False
+        return self.under.get(resource.name, "") == under
 
     def without(self, names: Set[str]) -> Holding:
         """Return the rest of it."""
@@ -99,6 +114,11 @@ class Shelf:
     type_url: str
     resources: Mapping[str, Resource] = field(default_factory=lambda: _NOTHING)
     label: str = ""
+
+    @cached_property
+    def size(self) -> int:
+        """Return how many bytes of resources this keeps alive."""
+        return _size(self.resources)
 
     @cached_property
     def whole(self) -> Holding:
@@ -144,3 +164,7 @@ def _forms(asked: str) -> Iterator[str]:
     patterns += [f"{host[:n]}*" for n in range(len(host) - 1, 0, -1)]
     for pattern in (*patterns, "*"):
         yield f"{before}{slash}{pattern}"
+
+
+def _size(resources: Mapping[str, Resource]) -> int:
+    return sum(len(resource.body) for resource in resources.values())

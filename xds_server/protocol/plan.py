@@ -19,12 +19,12 @@ weight in the fleet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from xds_server.protocol.events import Version
-from xds_server.protocol.holding import NOTHING, Holding, Shelf
+from xds_server.protocol.holding import MAYBE, NOTHING, UNKNOWN, Holding, Shelf
 from xds_server.protocol.rules import rule
 from xds_server.protocol.subscription import Subscription
 from xds_server.snapshot.resource import Resource, TypeUrl
@@ -35,7 +35,8 @@ class Around(NamedTuple):
 
     `clusters` is what the client has of them: for assignments what it was last sent, for others what it has accepted;
     None if it does not take them here, or by name, so that nothing is gated. `endpoints` likewise. `clusters_due` are
-    the snapshot's, if they could not be sent yet. `users` are the routes and listeners it has or may have.
+    the snapshot's, if they could not be sent yet. `leaving` are clusters that a response under way takes from it.
+    `users` are the routes and listeners it has or may have.
     """
 
     shelf: Shelf
@@ -43,6 +44,7 @@ class Around(NamedTuple):
     endpoints: Holding | None = None
     clusters_due: Shelf | None = None
     users: tuple[Holding, ...] = ()
+    leaving: frozenset[str] = frozenset()
 
 
 class Scene(NamedTuple):
@@ -78,7 +80,7 @@ class Plan:
 
     `waiting` is where it then still differs from the snapshot: held back, or kept although it is gone.
 
-    In delta, `removed` are told to be gone, `unresolved` are names of virtual hosts that nothing answers to, and
+    `removed` goes with this response. In delta, `unresolved` are names of virtual hosts that nothing answers to, and
     `aliases` names asked for that a carried resource answers to without listing them (asked, resource).
     """
 
@@ -87,7 +89,7 @@ class Plan:
     changed: tuple[Version, ...]
     waiting: frozenset[str]
     due: bool
-    removed: tuple[str, ...] = ()
+    removed: frozenset[str] = frozenset()
     unresolved: tuple[str, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
 
@@ -105,7 +107,8 @@ def plan(scene: Scene) -> Plan:
     after = after_sending(scene, wanted, waiting, kept)
     asked = scene.answer or bool(scene.fresh) or (scene.returning and bool(gone))
     due = asked or after.digest != scene.last.digest
-    return Plan(after, tuple(after.resources.values()), versions, frozenset(waiting | kept), due)
+    carried = tuple(after.resources.values())
+    return Plan(after, carried, versions, frozenset(waiting | kept), due, frozenset(gone - kept))
 
 
 def sorted_out(scene: Scene, wanted: Mapping[str, Resource], asked: Set[str]) -> tuple[list[Resource], set[str]]:
@@ -150,19 +153,19 @@ def _must_wait(scene: Scene, resource: Resource) -> bool:
     if around.clusters is None:
         return False
     clusters = (need.name for need in resource.needs if need.type_url == TypeUrl.CLUSTER)
-    return not _in_place(clusters, around.clusters, around.endpoints)
+    return not all(_in_place(name, around.clusters, around) for name in clusters)
 
 
-def _in_place(names: Iterable[str], clusters: Holding, endpoints: Holding | None) -> bool:
-    for name in names:
-        cluster = clusters.resources.get(name)
-        if cluster is None:
-            return False
-        if endpoints is None:
-            continue
-        if any(n.type_url == TypeUrl.ENDPOINT and n.name not in endpoints.resources for n in cluster.needs):
-            return False
-    return True
+def _in_place(name: str, clusters: Holding, around: Around) -> bool:
+    cluster = clusters.resources.get(name)
+    if cluster is None or name in around.leaving or cluster.version == MAYBE:
+        return False
+    if around.endpoints is None:
+        return True
+    if cluster.needs == UNKNOWN:  # it came by another server; its assignment most likely has its name
+        return name in around.endpoints.resources
+    assignments = (need.name for need in cluster.needs if need.type_url == TypeUrl.ENDPOINT)
+    return all(assignment in around.endpoints.resources for assignment in assignments)
 
 
 def _in_use(scene: Scene) -> frozenset[str]:

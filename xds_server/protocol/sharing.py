@@ -21,7 +21,7 @@ from xds_server.protocol.plan import Around, Plan, Scene, complete, plan
 from xds_server.protocol.recall import plain_digest, recall
 from xds_server.protocol.subscription import Subscription
 from xds_server.protocol.wire import encode_response
-from xds_server.snapshot.resource import Snapshot
+from xds_server.snapshot.resource import Snapshot, TypeUrl
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -29,8 +29,12 @@ V = TypeVar("V")
 PLANS = 1_024
 """A change makes about one plan per view and type, and a few for clients that were in the middle of something."""
 
-BODY_BYTES = 256 * 1024 * 1024
-"""Encoded responses kept: 64 of the largest that gRPC would carry (4 MiB)."""
+KEPT_BYTES = 24 * 1024 * 1024
+"""Of encoded responses, and of resources that plans, shelves and holdings keep alive, each: enough for the changes that
+are under way. What is forgotten is worked out again; what is kept would be a fleet's past in memory."""
+
+OFFERINGS = 64
+"""Snapshots looked at lately. Each keeps all of its resources alive."""
 
 HOLDINGS = 512
 """Wire versions remembered for clients that come back: for 8 views and 4 types the last 16 changes."""
@@ -45,11 +49,22 @@ class Doubts(NamedTuple):
     """Types of which a client that has left has other things than its versions say.
 
     Of `unsettled` ones it had a response that it had not answered, or had rejected: what it has is there, and may be
-    newer. Of `dropped` ones it may have let go: what named them was changing.
+    newer. Of `dropped` ones it may have let go: what named them was changing. Both are sent again, and until then count
+    as there, so that what they need stays; but a route must not rest on an assignment that may not be there.
+    `touched`, by type and name, may be there without the client being able to say so: it was in such a response.
     """
 
     unsettled: frozenset[str] = frozenset()
     dropped: frozenset[str] = frozenset()
+    touched: frozenset[tuple[str, str]] = frozenset()
+
+    def about(self, type_url: str) -> bool:
+        """Return whether the client's versions of a type say too little."""
+        return type_url in self.unsettled or type_url in self.dropped
+
+    def absent(self, type_url: str) -> bool:
+        """Return whether nothing of a type is to be relied on."""
+        return type_url == TypeUrl.ENDPOINT and type_url in self.dropped
 
 
 NO_DOUBTS = Doubts()
@@ -91,12 +106,12 @@ class Sharing:
 
     def __init__(self, server: str = "") -> None:
         self._server = server
-        self._offerings: Recent[int, Offering] = Recent(256)
-        self._shelves: Recent[tuple[str, str, str], Shelf] = Recent(PLANS)
-        self._plans: Recent[Scene, Plan] = Recent(PLANS)
-        self._bodies: Recent[tuple[str, Plan], bytes] = Recent(PLANS, BODY_BYTES)
-        self._complete: Recent[Scene, Holding] = Recent(PLANS)
-        self._holdings: Recent[tuple[str, str, str], Holding] = Recent(HOLDINGS)
+        self._offerings: Recent[int, Offering] = Recent(OFFERINGS)
+        self._shelves: Recent[tuple[str, str, str], Shelf] = Recent(PLANS, KEPT_BYTES)
+        self._plans: Recent[Scene, Plan] = Recent(PLANS, KEPT_BYTES)
+        self._bodies: Recent[tuple[str, Plan], bytes] = Recent(PLANS, KEPT_BYTES)
+        self._complete: Recent[Scene, Holding] = Recent(PLANS, KEPT_BYTES)
+        self._holdings: Recent[tuple[str, str, str], Holding] = Recent(HOLDINGS, KEPT_BYTES)
         self._claims: Recent[tuple[Around, frozenset[tuple[str, str]], bool], Holding] = Recent(PLANS)
         self._doubts: Recent[Identified, Doubts] = Recent(DOUBTS)
         self._names: Recent[frozenset[str], frozenset[str]] = Recent(NAME_SETS)
@@ -119,7 +134,8 @@ class Sharing:
         if known is not None:
             return known
         made = delta_plan(scene) if scene.delta else plan(scene)
-        return self._plans.put(scene, replace(made, after=self._canonical(scene.type_url, made.after)))
+        made = replace(made, after=self._canonical(scene.type_url, made.after))
+        return self._plans.put(scene, made, scene.around.shelf.size)
 
     def within(self, type_url: str, holding: Holding, subscription: Subscription) -> Holding:
         """Return what is left of a holding for a client with that subscription."""
@@ -151,13 +167,13 @@ class Sharing:
         return self._bodies.put(key, body, len(body))
 
     def recalled(self, around: Around, claim: frozenset[tuple[str, str]], *, doubted: bool) -> Holding:
-        """Return what a client has that names these versions; if `doubted`, of no version that we know."""
+        """Return what a client has that names these versions; if `doubted`, perhaps newer."""
         key = (around, claim, doubted)
         known = self._claims.get(key)
         if known is not None:
             return known
         type_url = around.shelf.type_url
-        before = None if doubted else self._holdings.get((type_url, plain_digest(claim), around.shelf.label))
+        before = self._holdings.get((type_url, plain_digest(claim), around.shelf.label))
         made = recall(around, dict(claim), before, doubted=doubted)
         return self._claims.put(key, self._canonical(type_url, made))
 
@@ -165,7 +181,8 @@ class Sharing:
         """Return what a client has that names this version as its own; None if that cannot be told."""
         everything = self._complete.get(scene)
         if everything is None:
-            everything = self._complete.put(scene, self._canonical(scene.type_url, complete(scene)))
+            everything = self._canonical(scene.type_url, complete(scene))
+            self._complete.put(scene, everything, scene.around.shelf.size)
         if everything.version == version:
             return everything
         return self._holdings.get((scene.type_url, version, ""))
@@ -186,14 +203,14 @@ class Sharing:
     def _canonical(self, type_url: str, holding: Holding) -> Holding:
         """Return the one object for clients that got to the same state by different ways."""
         key = (type_url, holding.digest, holding.label)
-        return self._holdings.get(key) or self._holdings.put(key, holding)
+        return self._holdings.get(key) or self._holdings.put(key, holding, holding.size)
 
     def _shelf(self, snapshot: Snapshot, type_url: str) -> Shelf:
         version = snapshot.versions[type_url]
         label = version if type_url in snapshot.labelled else ""
         made = Shelf(type_url, snapshot.resources.get(type_url, {}), label)
         key = (type_url, label, Holding(made.resources).digest if label else version)
-        return self._shelves.get(key) or self._shelves.put(key, made)
+        return self._shelves.get(key) or self._shelves.put(key, made, made.size)
 
     def _empty(self, type_url: str) -> Shelf:
         key = (type_url, "", "")

@@ -60,10 +60,11 @@ class SotwStream(Conversation[Request, TypeState]):
     def _believe(self, state: TypeState, around: Around) -> None:
         by_name = self._node is not None and self._node.agent == ENVOY and not around.shelf.label
         doubts = self._sharing.doubts(self._node)
-        kept = not state.full_state and state.type_url not in doubts.dropped
-        trusted = state.subscription.wildcard or (by_name and kept)
+        trusted = state.subscription.wildcard or (
+            by_name and not state.full_state and not doubts.absent(state.type_url)
+        )
         claimed = self._sharing.claimed(Scene(around, state.subscription), str(state.claim)) if trusted else None
-        state.believe(claimed, self._sharing, doubted=state.type_url in doubts.unsettled)
+        state.believe(claimed, self._sharing, doubted=doubts.about(state.type_url))
 
     def _may_name(self, user: str, type_url: str) -> bool:
         return type_url == TypeUrl.CLUSTER and rule(user).rank > ENDPOINT_RANK

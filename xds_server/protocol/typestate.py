@@ -151,6 +151,8 @@ class TypeState:
             self.held = sharing.without(self.type_url, flight.plan.after, bad)
         else:
             self.refusals = self.refusals.nacked(flight.plan.changed)
+            if self.refusals.suspects and not self.full_state:
+                self.fresh |= {v.name for v in flight.plan.changed if self.subscription.covers(v.name)}
             self.doubtful = self.doubtful or not self._nothing_applied(flight)
             if not self.doubtful:
                 self.last = self.held
@@ -187,6 +189,16 @@ class TypeState:
     def settled(self) -> bool:
         """Return whether the client has exactly what its last accepted version says."""
         return self.flight is None and not self.doubtful and not self.unsure
+
+    @property
+    def owing(self) -> bool:
+        """Return whether the client asked for something that it has not been sent, rejections apart."""
+        return not self.fresh <= {name for name, _ in self.refusals.refused}
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """Return what the client may have and cannot name when it comes back: a full state puts that right."""
+        return NOBODY
 
     def send(self, flight: Flight) -> None:
         """Note that a response is under way."""
