@@ -12,14 +12,12 @@ from hypothesis import HealthCheck, example, given, settings
 
 from tests.fuzz.requests import METHOD, SNAPSHOTS, TALKS, converse
 from tests.protocol.talk import TYPES
-from tests.transport.test_server import VIEW, Client, House, bodies, house, run, until
-from tests.transport.test_variants import line
+from tests.transport.test_server import VIEW, Client, bodies, house, run, until
 from xds_server.transport.clients import Closed
 from xds_server.transport.services import METHODS, Method
 
-EXPECTED = {"OK", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "INTERNAL"}
-"""The last one is the client library's own, when it has written to a stream that the server had ended. A fault in the
-server would be UNKNOWN."""
+EXPECTED = {"OK", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"}
+"""A fault in the server would be UNKNOWN."""
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -38,7 +36,7 @@ def test_the_server_takes_anything_and_keeps_nothing(method: Method, talk: list[
             home.publisher.publish({VIEW: SNAPSHOTS[0]})
             await good.asks("C")
             first = await good.reads()
-            await _says(home, method, talk)
+            assert await asyncio.to_thread(_says, home.port, method, talk) in EXPECTED
             await until(lambda: bool(home.said(Closed)))
             home.publisher.publish({VIEW: SNAPSHOTS[1]})
             await _still_served(good, first)
@@ -47,17 +45,19 @@ def test_the_server_takes_anything_and_keeps_nothing(method: Method, talk: list[
     run(test)
 
 
-async def _says(home: House, method: Method, talk: list[bytes]) -> None:
-    async with line(home, method) as bad:
+def _says(port: int, method: Method, talk: list[bytes]) -> str:
+    """Say it all on one stream and hear what comes; return how the stream ended.
+
+    In a thread, because of grpc.aio's own client a task stays behind when it writes to a stream that has ended.
+    """
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        call = channel.stream_stream(f"/{method.service}/{method.name}")(iter(talk))
         try:
-            for data in talk:
-                await bad.call.write(data)
-            await bad.call.done_writing()
-            while await bad.call.read() is not grpc.aio.EOF:
+            for _ in call:
                 pass
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # the server ended the stream
-        assert (await bad.call.code()).name in EXPECTED
+        except grpc.RpcError:
+            pass
+        return str(call.code().name)
 
 
 async def _still_served(good: Client, first: object) -> None:
