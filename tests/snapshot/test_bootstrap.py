@@ -72,6 +72,11 @@ def test_a_control_plane_with_a_name_is_looked_up(host: str, kind: str) -> None:
     assert xds.get("type", "STATIC") == kind
 
 
+def test_changes_alone_can_be_asked_for() -> None:
+    kinds = {shown(to_yaml(bootstrap(options(delta=d))))["dynamic_resources"]["ads_config"]["api_type"] for d in (0, 1)}
+    assert kinds == {"GRPC", "DELTA_GRPC"}
+
+
 def test_json_and_yaml_say_the_same() -> None:
     message = static_bootstrap(options(), snapshot(*small()))
     assert json.loads(to_json(message)) == shown(to_yaml(message))
@@ -95,7 +100,8 @@ def test_the_static_one_asks_nobody() -> None:
 
 @pytest.mark.envoy
 @pytest.mark.parametrize(
-    "changes", [{}, {"xds_host": "control-plane"}, {"xds_host": "::1", "admin_host": "::1", "zone": "a"}]
+    "changes",
+    [{}, {"xds_host": "control-plane"}, {"xds_host": "::1", "admin_host": "::1", "zone": "a"}, {"delta": True}],
 )
 def test_envoy_takes_the_normal_one_without_a_word(changes: dict[str, Any], tmp_path: Path) -> None:
     message = bootstrap(options(**changes))
