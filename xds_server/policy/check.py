@@ -13,7 +13,7 @@ from xds_server.model import Endpoint
 from xds_server.policy.kinds import Tree
 from xds_server.policy.reading import Reading, below
 from xds_server.policy.settings import Settings
-from xds_server.policy.types import ProbeKind, Protocol
+from xds_server.policy.types import OrderRules, ProbeKind, Protocol
 
 ENDPOINT_BYTES = 2_000
 """What an endpoint costs an Envoy for each cluster it stands in (measured, docs/ARCHITECTURE.md)."""
@@ -30,6 +30,8 @@ def check(tree: Tree, settings: Mapping[str, Settings], reading: Reading) -> Non
     _endpoints(tree.get("services", {}), reading)
     _consistent(tree, settings, reading)
     _uses(tree, reading)
+    _drills(tree, reading)
+    _expiry(tree.get("orders", {}), reading)
     _warn_services(tree, settings, reading)
     _warn_fleets(tree, reading)
 
@@ -111,6 +113,30 @@ def _endpoints(services: Tree, reading: Reading) -> None:
                     reading.wrong(path, f"{endpoint} is already an endpoint of {name} in {seen[endpoint]}; remove one")
                 else:
                     seen[endpoint] = region
+
+
+def _drills(tree: Tree, reading: Reading) -> None:
+    regions, services = tree.get("regions", {}), tree.get("services", {})
+    for name, drill in tree.get("drills", {}).get("schedule", {}).items():
+        path = below("drills.schedule", name)
+        region, service = drill.get("region"), drill.get("service")
+        if region is not None and regions:
+            _declared(region, f"{path}.region", regions, reading)
+        if service is None or not services or below("services", service) in reading.bad:
+            continue
+        if service not in services:
+            fix = reading.similar(service, services) or "; declare it there, or remove it here"
+            reading.wrong(f"{path}.service", f"the service {service} is not declared under services{fix}")
+        elif region not in services[service].get("deployments", {region: {}}):
+            reading.wrong(f"{path}.service", f"{service} has no deployment in {region}; name another of the two")
+
+
+def _expiry(orders: Tree, reading: Reading) -> None:
+    least = orders.get("expires", OrderRules().expires_ms)
+    most = orders.get("max_expires", OrderRules().max_expires_ms)
+    if orders and least > most and not {"orders.expires", "orders.max_expires"} & reading.bad:
+        key = "expires" if "expires" in orders else "max_expires"
+        reading.wrong(f"orders.{key}", "expires is longer than max_expires; shorten the one or lengthen the other")
 
 
 Rule = tuple[str, str, Callable[[Settings], int | None], Callable[[Settings], int | None]]

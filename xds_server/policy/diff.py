@@ -21,6 +21,8 @@ def _plain(policy: Policy) -> dict[str, object]:
         "services": policy.services,
         "fleets": policy.fleets,
         "rollout": policy.rollout,
+        "orders": policy.orders,
+        "drills": policy.drills,
     }
 
 

@@ -26,8 +26,10 @@ from xds_server.policy.scalars import (
     rate,
     status,
     version,
+    weekly,
+    window,
 )
-from xds_server.policy.types import ProbeKind, Protocol
+from xds_server.policy.types import OnHarm, ProbeKind, Protocol
 
 MAX_REGIONS = 64
 """Latency is stated for pairs, and a decision costs the cube of this; the largest clouds have about 40 regions."""
@@ -225,6 +227,58 @@ ROLLOUT = Section(
     )
 )
 
+ORDERS = Section(
+    (
+        Key(
+            "min_regions",
+            count(1, MAX_REGIONS),
+            "Regions that must still serve each service after an evacuation.",
+            default=1,
+        ),
+        Key(
+            "max_evacuated", count(1, MAX_REGIONS), "Regions that may be evacuated at once, drills included.", default=1
+        ),
+        Key("over", duration("0s", "24h"), "Time an evacuation takes, in steps.", default="60s", attribute="over_ms"),
+        Key(
+            "on_harm",
+            choice(OnHarm),
+            "What an evacuation does when the regions that receive its traffic suffer.",
+            default="stop",
+        ),
+        Key(
+            "expires",
+            duration("1s", "8760h"),
+            "An order without an expiry ends after this.",
+            default="2h",
+            attribute="expires_ms",
+        ),
+        Key(
+            "max_expires",
+            duration("1s", "8760h"),
+            "The longest expiry that an order may have.",
+            default="24h",
+            attribute="max_expires_ms",
+        ),
+    )
+)
+
+SCHEDULED_DRILL = Section(
+    (
+        Key("region", name(), "The region that is evacuated.", required=True),
+        Key("service", name(), "Only this service. Without it, all that are in the region."),
+        Key("at", weekly(), "When it begins, in UTC.", required=True),
+        Key("for", duration("1s", "24h"), "How long it lasts.", default="10m", attribute="for_ms"),
+    ),
+    form="a mapping with region and at",
+)
+
+DRILLS = Section(
+    (
+        Key("blocked", ListOf(window(), '["mon-fri 08:00-18:00"]'), "When no drill may begin or go on, in UTC."),
+        Key("schedule", MapOf("drill", SCHEDULED_DRILL), "Drills that begin by themselves."),
+    )
+)
+
 POLICY = Section(
     (
         Key("version", version(), "Version of this format.", required=True),
@@ -242,6 +296,8 @@ POLICY = Section(
             "Without this key, there is only that one.",
         ),
         Key("rollout", ROLLOUT, "How a new policy comes to the Envoys."),
+        Key("orders", ORDERS, "What orders of operators must keep to."),
+        Key("drills", DRILLS, "Evacuations for practice, which end by themselves."),
         Key("services", MapOf("service", SERVICE, least=1), "What is routed to.", required=True),
     ),
     form="a mapping with version, regions and services",

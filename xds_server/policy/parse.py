@@ -15,12 +15,23 @@ from typing import TypeVar
 
 from xds_server.policy.check import check, latencies, service_hosts
 from xds_server.policy.errors import TOP, PolicyError, Problem
-from xds_server.policy.grammar import FLEET, POLICY, ROLLOUT
+from xds_server.policy.grammar import FLEET, ORDERS, POLICY, ROLLOUT, SCHEDULED_DRILL
 from xds_server.policy.kinds import Tree
 from xds_server.policy.nodes import Node, compose
 from xds_server.policy.reading import BAD, Reading
 from xds_server.policy.settings import Settings, attributes
-from xds_server.policy.types import DEFAULT_FLEET, Deployment, Fleet, Policy, Region, Rollout, Service
+from xds_server.policy.types import (
+    DEFAULT_FLEET,
+    Deployment,
+    Drills,
+    Fleet,
+    OrderRules,
+    Policy,
+    Region,
+    Rollout,
+    ScheduledDrill,
+    Service,
+)
 from xds_server.policy.units import listen
 
 OWN_LATENCY_MS = 1.0
@@ -82,6 +93,8 @@ def _policy(tree: Tree, settings: Mapping[str, Settings], digest: str) -> Policy
         fleets=_fleets(tree.get("fleets", {DEFAULT_FLEET: {}})),
         digest=digest,
         rollout=Rollout(**attributes(ROLLOUT.keys, tree.get("rollout", {}))),
+        orders=OrderRules(**attributes(ORDERS.keys, tree.get("orders", {}))),
+        drills=_drills(tree.get("drills", {})),
     )
 
 
@@ -122,6 +135,14 @@ def _fleets(given: Tree) -> Mapping[str, Fleet]:
         own = {"access_logs": fleet["access_logs"]} if "access_logs" in fleet else {}
         fleets[name] = Fleet(name, address.host, address.port, uses, **own)
     return _sorted(fleets)
+
+
+def _drills(given: Tree) -> Drills:
+    schedule = {
+        name: ScheduledDrill(name=name, **attributes(SCHEDULED_DRILL.keys, drill))
+        for name, drill in given.get("schedule", {}).items()
+    }
+    return Drills(tuple(span for span, _ in given.get("blocked", ())), _sorted(schedule))
 
 
 def _sorted(mapping: Mapping[str, T]) -> Mapping[str, T]:

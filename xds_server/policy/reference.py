@@ -7,12 +7,15 @@ from collections.abc import Iterator
 
 from xds_server.policy.grammar import (
     DEPLOYMENT,
+    DRILLS,
     FLEET,
     HEALTH,
+    ORDERS,
     POLICY,
     REGION,
     RETRIES,
     ROLLOUT,
+    SCHEDULED_DRILL,
     SERVICE,
     SETTINGS,
     TIMEOUTS,
@@ -30,6 +33,9 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("timeouts", TIMEOUTS),
     ("retries", RETRIES),
     ("rollout", ROLLOUT),
+    ("orders", ORDERS),
+    ("drills", DRILLS),
+    ("drills.schedule.NAME", SCHEDULED_DRILL),
 )
 """Every section of the grammar once, in the order of the page."""
 

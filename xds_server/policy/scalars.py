@@ -6,10 +6,10 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from xds_server.policy import units
+from xds_server.policy import units, weeks
 from xds_server.policy.errors import quoted
 from xds_server.policy.kinds import Scalar, Tree
-from xds_server.policy.types import ProbeKind, Protocol
+from xds_server.policy.types import OnHarm, ProbeKind, Protocol
 
 VERSION = 1
 
@@ -78,12 +78,12 @@ def count(low: int, high: int) -> Scalar:
     return Scalar(form, convert, {"type": "integer", "minimum": low, "maximum": high}, "number")
 
 
-def choice(choices: type[Protocol] | type[ProbeKind]) -> Scalar:
+def choice(choices: type[Protocol] | type[ProbeKind] | type[OnHarm]) -> Scalar:
     """Take one of the values of an enumeration."""
     names = [choice.value for choice in choices]
     form = " or ".join([", ".join(names[:-1]), names[-1]])
 
-    def convert(text: str) -> Protocol | ProbeKind:
+    def convert(text: str) -> Protocol | ProbeKind | OnHarm:
         if text not in names:
             raise units.TextError(f"{quoted(text)} is not known here; write {form}")
         return choices(text)
@@ -148,6 +148,16 @@ def body_text() -> Scalar:
 def grpc_service() -> Scalar:
     """Take the name of a gRPC service."""
     return pattern("a gRPC service such as shop.v1.Checkout", units.grpc_service, units.GRPC_SERVICE)
+
+
+def window() -> Scalar:
+    """Take a time of the week."""
+    return pattern("a time of the week such as mon-fri 08:00-18:00", weeks.window, weeks.WINDOW)
+
+
+def weekly() -> Scalar:
+    """Take a minute of some days of the week."""
+    return pattern("a time of the week such as tue 10:00", weeks.weekly, weeks.WEEKLY)
 
 
 def header_host() -> Scalar:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from xds_server.model import Endpoint
 
@@ -149,6 +150,63 @@ class OwnResource:
         return (self.fleets is None or fleet in self.fleets) and (self.regions is None or region in self.regions)
 
 
+class OnHarm(StrEnum):
+    """What a paced evacuation does when the regions that receive its traffic suffer."""
+
+    STOP = "stop"
+    ROLL_BACK = "roll-back"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRules:
+    """What orders of operators must keep to, and what they are if they do not say.
+
+    After an evacuation `min_regions` regions must still serve each service, and `max_evacuated` may be evacuated at
+    once. An evacuation takes `over_ms`; orders end after `expires_ms`, at most `max_expires_ms`.
+    """
+
+    min_regions: int = 1
+    max_evacuated: int = 1
+    over_ms: int = 60_000
+    on_harm: OnHarm = OnHarm.STOP
+    expires_ms: int = 7_200_000
+    max_expires_ms: int = 86_400_000
+
+
+class Window(NamedTuple):
+    """A time of the week, in UTC: days (0 is Monday), and minutes of the day, the end not included."""
+
+    days: tuple[int, ...]
+    start: int
+    end: int
+
+
+class WeeklyTime(NamedTuple):
+    """A minute of some days of the week, in UTC (0 is Monday)."""
+
+    days: tuple[int, ...]
+    minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledDrill:
+    """A drill that begins by itself at a time of the week. Empty `service`: all that are in the region."""
+
+    name: str
+    region: str
+    at: WeeklyTime
+    for_ms: int = 600_000
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drills:
+    """When no drill may run, and which ones run by themselves."""
+
+    blocked: tuple[Window, ...] = ()
+    schedule: Mapping[str, ScheduledDrill] = field(default_factory=dict)
+
+
 DEFAULT_FLEET = "default"
 """The fleet of a policy without `fleets:`; it takes every Envoy, whatever its `node.cluster`."""
 
@@ -164,6 +222,8 @@ class Policy:
     digest: str
     """Hash of what it came from: names the policy in logs, events and the admin API."""
     rollout: Rollout = Rollout()
+    orders: OrderRules = OrderRules()
+    drills: Drills = Drills()
     own: tuple[OwnResource, ...] = ()
     """What the operator serves beside what follows from the rest."""
 
