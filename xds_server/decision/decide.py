@@ -22,6 +22,7 @@ from xds_server.decision.allocation import FITS, FORBIDDEN, allocate
 from xds_server.decision.apportion import apportion
 from xds_server.decision.demand import demand_rps
 from xds_server.decision.measured import NOTHING_MEASURED, Measured
+from xds_server.decision.ordered import NOTHING_ORDERED, Ordered, fixed_rows, measured_under, verdicts_under
 from xds_server.decision.plan import n_minus_1, reflex
 from xds_server.decision.protection import overprovisioning_factor, protect
 from xds_server.decision.reasons import Facts, explain
@@ -132,6 +133,7 @@ class Prior:
     verdicts: tuple[Verdict | None, ...]
     reflex: tuple[Table, ...] = ()
     cuts: frozenset[tuple[int, int]] = frozenset()
+    ordered: Ordered = NOTHING_ORDERED
 
 
 def decide_service(
@@ -141,21 +143,29 @@ def decide_service(
     *,
     forced: bool = False,
     measured: Measured = NOTHING_MEASURED,
+    ordered: Ordered = NOTHING_ORDERED,
 ) -> ServiceDecision:
     """Return the decision for one service. `verdicts` follow `base.regions`, None where nothing is deployed.
 
     `prior` must be over the same regions. `forced` sends every change, however small (the policy is new). `measured`
-    takes the place of the policy's demand and latencies.
+    takes the place of the policy's demand and latencies, `ordered` is what operators want (ordered.py).
     """
-    base = with_measured(base, measured)
+    base = with_measured(base, measured_under(ordered, measured))
+    verdicts = verdicts_under(ordered, base.regions, verdicts)
     full = tuple(_scaled(c, v.score if v else 0.0) for c, v in zip(base.capacity, verdicts, strict=True))
     if not any(c and v and v.serves for c, v in zip(full, verdicts, strict=True)):
         return _no_region_serves(base, verdicts, prior)
+    fixed = fixed_rows(ordered, base.regions, prior.weights if prior else None)
     in_force = _flows(base.demand, prior.weights) if prior else None
-    planned, optimum = _place(base, verdicts, full, in_force)
-    rows = tuple(apportion(f, TOTAL_WEIGHT, prior.weights[v] if prior else None) for v, f in enumerate(optimum))
+    planned, optimum = _beside(base, verdicts, full, in_force, fixed)
+    rows = tuple(
+        fixed[v] if v in fixed else apportion(f, TOTAL_WEIGHT, prior.weights[v] if prior else None)
+        for v, f in enumerate(optimum)
+    )
+    forced = forced or (prior is not None and prior.ordered != ordered)
     kept = _kept(base, verdicts, prior, rows) if prior and not forced else ("",) * len(rows)
-    weights = tuple(prior.weights[v] if prior and kept[v] else row for v, row in enumerate(rows))
+    kept = tuple(ordered.rows[base.regions[v]].reason if v in fixed else why for v, why in enumerate(kept))
+    weights = tuple(prior.weights[v] if prior and kept[v] and v not in fixed else row for v, row in enumerate(rows))
     return _assemble(base, verdicts, prior, weights, kept, planned=planned, full=full)
 
 
@@ -181,6 +191,24 @@ def _blind(verdicts: tuple[Verdict | None, ...], weights: Table) -> bool:
     )
 
 
+def _beside(
+    base: Frame,
+    verdicts: tuple[Verdict | None, ...],
+    full: tuple[int, ...],
+    in_force: Flows | None,
+    fixed: dict[int, Row],
+) -> tuple[tuple[int, ...], Flows]:
+    """Place the views whose rows are not fixed, on what the others leave; capacities planned with are those of all."""
+    if not fixed:
+        return _place(base, verdicts, full, in_force)
+    demand = tuple(0 if v in fixed else d for v, d in enumerate(base.demand))
+    taken = [sum(column) for column in zip(*(apportion(row, base.demand[v]) for v, row in fixed.items()), strict=True)]
+    left = tuple(max(1, c - used) if c else 0 for c, used in zip(full, taken, strict=True))
+    others = tuple((0,) * len(f) if v in fixed else f for v, f in enumerate(in_force)) if in_force else None
+    planned, flows = _place(replace(base, demand=demand), verdicts, left, others)
+    return tuple(min(c, room + used) for c, room, used in zip(full, planned, taken, strict=True)), flows
+
+
 def _place(
     base: Frame, verdicts: tuple[Verdict | None, ...], full: tuple[int, ...], in_force: Flows | None
 ) -> tuple[tuple[int, ...], Flows]:
@@ -199,9 +227,11 @@ def _place(
     limited = allocate(base.demand, limits, base.cost_us, previous=in_force, window=window)
     if limited.ratio > FITS and result.ratio == FITS:
         carried = tuple(map(sum, zip(*in_force, strict=True))) if in_force else (0,) * len(limits)
-        limits = _yielding(_keeping(limits, planned, carried, sum(base.demand)), planned, sum(base.demand))
+        leaving = [v is not None and v.health is Health.DRAINING for v in verdicts]
+        most = tuple(limit if left else c for c, limit, left in zip(planned, limits, leaving, strict=True))
+        limits = _yielding(_keeping(limits, most, carried, sum(base.demand)), most, sum(base.demand))
         limited = allocate(base.demand, limits, base.cost_us, previous=in_force, window=window)
-        if limited.ratio > FITS:
+        if limited.ratio > FITS and not any(leaving):
             return planned, result.flows
     return tuple(limits), limited.flows
 
@@ -246,7 +276,9 @@ def _assemble(
     flows = _flows(base.demand, weights)
     load = tuple(map(sum, zip(*flows, strict=True)))
     overload = max(1.0, *(now / c for now, c in zip(load, full, strict=True) if c))
-    usable = tuple(_scaled(c, v.ramp) if v else 0 for c, v in zip(full, verdicts, strict=True))
+    usable = tuple(
+        _scaled(c, v.ramp) if v and v.health is not Health.DRAINING else 0 for c, v in zip(full, verdicts, strict=True)
+    )
     tables, factors = _reflex(base, verdicts, flows, usable, prior)
     facts = Facts(base.regions, verdicts, _rps(planned), _rps(load), base.order, base.latency_ms, overload, base.cuts)
     return ServiceDecision(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xds_server.model import Row, Table, Verdict
+from xds_server.model import Health, Row, Table, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ def _status(facts: Facts, region: int) -> str:
     if load < 0.99 * planned:
         return ""
     if verdict.ramp < 1.0:
-        return f"{verdict.health}, limited to {verdict.ramp:.0%} of its share"
+        why = f" ({verdict.reason})" if verdict.health is Health.DRAINING else ""
+        return f"{verdict.health}{why}, limited to {verdict.ramp:.0%} of its share"
     return f"full, {load:,.0f} of {planned:,.0f} req/s planned"
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from xds_server.decision.decide import Frame, Prior, decide_service, with_measured
 from xds_server.decision.measured import Measured
+from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
 from xds_server.model import TOTAL_WEIGHT, ServiceDecision, Verdict
 
 TOLERANCE = 1e-3
@@ -33,6 +34,7 @@ class Case:
     prior: Prior | None
     measured: Measured
     decision: ServiceDecision
+    ordered: Ordered = NOTHING_ORDERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,9 @@ def losses(case: Case, demand: float = 1.0) -> tuple[Loss, ...]:
     if demand != 1.0:
         more = dict(zip(decided.regions, (demand * rps for rps in decided.demand_rps), strict=True))
         measured = replace(measured, demand_rps=more)
-        decided = decide_service(case.base, case.verdicts, case.prior, forced=True, measured=measured)
+        decided = decide_service(
+            case.base, case.verdicts, case.prior, forced=True, measured=measured, ordered=case.ordered
+        )
     latency = with_measured(case.base, measured).latency_ms
     return tuple(_loss(decided, r, latency) for r, v in enumerate(decided.verdicts) if v is not None)
 

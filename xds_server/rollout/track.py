@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from xds_server.decision.addresses import AddressBook
 from xds_server.decision.decide import Frame, Prior, cut_links, decide_service, frame
 from xds_server.decision.health import HealthBook
+from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
 from xds_server.decision.verdicts import Place
 from xds_server.decision.what_if import Case
 from xds_server.model import Address, Decision, Endpoint, ServiceDecision, Target, Verdict, ViewKey
@@ -24,6 +26,8 @@ from xds_server.snapshot.resource import Key, Resource, Snapshot
 
 Priors = Mapping[str, tuple[tuple[str, ...], Prior]]
 """By service: the regions its tables are over, and what is in force."""
+
+NO_ORDERS: Mapping[str, Ordered] = MappingProxyType({})
 
 Moved = tuple[ServiceDecision | None, ServiceDecision]
 
@@ -96,35 +100,54 @@ class Track:
         before = earlier._decisions
         return [(before.get(name), now) for name, now in sorted(self._decisions.items()) if before.get(name) != now]
 
-    def decide(self, health: HealthBook, services: Iterable[str]) -> list[Moved]:
-        """Decide again for some services (all, the first time); return what was and what is, where it differs."""
+    def decide(
+        self, health: HealthBook, services: Iterable[str], ordered: Mapping[str, Ordered] = NO_ORDERS
+    ) -> list[Moved]:
+        """Decide again for some services (all, the first time); return what was and what is, where it differs.
+
+        `ordered` is what operators want, by service.
+        """
         first = self.decision is None
         moved: list[Moved] = []
         for name in sorted(self.frames if first else self.frames.keys() & set(services)):
             base, before = self.frames[name], self._decisions.get(name)
-            verdicts = tuple(
-                health.verdict(Place(name, region)) if region in base.service.deployments else None
-                for region in base.regions
-            )
+            verdicts = self._verdicts(base, health)
             measured = health.measured(name)
             prior = self._prior(base, verdicts)
-            after = decide_service(base, verdicts, prior, forced=first and self._forced, measured=measured)
+            wanted = ordered.get(name, NOTHING_ORDERED)
+            after = decide_service(
+                base, verdicts, prior, forced=first and self._forced, measured=measured, ordered=wanted
+            )
             if after != before:
                 moved.append((before, after))
                 self._decisions[name] = after
                 self.priors[name] = (
                     base.regions,
-                    Prior(after.weights, verdicts, after.reflex, cut_links(base, measured)),
+                    Prior(after.weights, after.verdicts, after.reflex, cut_links(base, measured), wanted),
                 )
         if moved or first:
             regions = tuple(sorted(self.policy.regions))
             self.decision = Decision(regions, tuple(self._decisions[name] for name in sorted(self._decisions)))
         return moved
 
-    def cases(self, health: HealthBook) -> tuple[Case, ...]:
+    @staticmethod
+    def _verdicts(base: Frame, health: HealthBook) -> tuple[Verdict | None, ...]:
+        return tuple(
+            health.verdict(Place(base.service.name, region)) if region in base.service.deployments else None
+            for region in base.regions
+        )
+
+    def cases(self, health: HealthBook, ordered: Mapping[str, Ordered] = NO_ORDERS) -> tuple[Case, ...]:
         """Return what every decision rests on, for questions about what would be if (decision/what_if.py)."""
         return tuple(
-            Case(base, found.verdicts, self._prior(base, found.verdicts), health.measured(name), found)
+            Case(
+                base,
+                self._verdicts(base, health),
+                self._prior(base, found.verdicts),
+                health.measured(name),
+                found,
+                ordered.get(name, NOTHING_ORDERED),
+            )
             for name, base in sorted(self.frames.items())
             if (found := self._decisions.get(name)) is not None
         )

@@ -1,0 +1,122 @@
+"""What operators' orders change in one service's decision. Precedence: operator > drill > automation.
+
+    leaving     a region is evacuated, so far by a share: it is limited to the rest of the load that it would have, as a
+                recovering region is, and gets no reflex traffic. At 1 it is drained, whatever the evidence says
+    rows        a view's weights are fixed: given by an operator (`weight`), or those in force (`hold`). The other views
+                are placed on the capacity that is left beside them
+    capacity    takes the place of what the policy says and agents report
+
+An evacuation is stronger than a fixed row: what the row gives the leaving region goes to the row's other regions, in
+proportion; a row with nobody else in it is decided as if it were not fixed. A fixed row is stronger than a verdict: it
+may send traffic to a region that is down, and Envoy's reflex takes it from there. Rejected: mending such a row quietly,
+which would be an automation that beats the operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from xds_server.decision.apportion import apportion
+from xds_server.decision.measured import Measured
+from xds_server.model import TOTAL_WEIGHT, Health, Row, Table, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A region that traffic is being moved off: `moved` (0..1) of its share so far. `reason` is for people."""
+
+    moved: float
+    reason: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class FixedRow:
+    """A view's weights, as an operator gave them, by region; None holds those in force. `reason` is for people."""
+
+    weights: tuple[tuple[str, int], ...] | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """All orders that concern one service: by region, by view, and capacities in req/s by region."""
+
+    leaving: Mapping[str, Leaving] = field(default_factory=dict)
+    rows: Mapping[str, FixedRow] = field(default_factory=dict)
+    capacity_rps: Mapping[str, float] = field(default_factory=dict)
+
+
+NOTHING_ORDERED = Ordered()
+
+
+def verdicts_under(
+    ordered: Ordered, regions: tuple[str, ...], verdicts: tuple[Verdict | None, ...]
+) -> tuple[Verdict | None, ...]:
+    """Return the verdicts with what orders make of them: a region that is left is draining."""
+    if not ordered.leaving:
+        return verdicts
+    return tuple(
+        _leaving(verdict, ordered.leaving[region]) if verdict is not None and region in ordered.leaving else verdict
+        for region, verdict in zip(regions, verdicts, strict=True)
+    )
+
+
+def _leaving(verdict: Verdict, leaving: Leaving) -> Verdict:
+    done = leaving.moved >= 1.0
+    score, ramp = (0.0, 0.0) if done else (verdict.score, min(verdict.ramp, 1.0 - leaving.moved))
+    if verdict.health is Health.DOWN or not verdict.serves:
+        score = ramp = 0.0
+    return replace(
+        verdict,
+        health=Health.DRAINING,
+        score=score,
+        ramp=ramp,
+        reason=leaving.reason,
+        since=leaving.since,
+        held=None,
+    )
+
+
+def measured_under(ordered: Ordered, measured: Measured) -> Measured:
+    """Return what is measured, with the capacities that operators gave."""
+    if not ordered.capacity_rps:
+        return measured
+    return replace(measured, capacity_rps={**measured.capacity_rps, **ordered.capacity_rps})
+
+
+def fixed_rows(ordered: Ordered, regions: tuple[str, ...], in_force: Table | None) -> dict[int, Row]:
+    """Return the rows that orders fix, by the number of their view."""
+    rows = {}
+    for v, view in enumerate(regions):
+        fixed = ordered.rows.get(view)
+        if fixed is None:
+            continue
+        row = _given(fixed.weights, regions) if fixed.weights is not None else in_force[v] if in_force else None
+        row = _without_leaving(row, ordered, regions) if row is not None else None
+        if row is not None:
+            rows[v] = row
+    return rows
+
+
+def _given(weights: tuple[tuple[str, int], ...], regions: tuple[str, ...]) -> Row | None:
+    by_region = dict(weights)
+    parts = tuple(by_region.get(region, 0) for region in regions)
+    return apportion(parts, TOTAL_WEIGHT) if any(parts) else None
+
+
+def _without_leaving(row: Row, ordered: Ordered, regions: tuple[str, ...]) -> Row | None:
+    """Take from leaving regions what has moved, and give it to the others of the row in proportion."""
+    kept = [
+        weight - round(weight * ordered.leaving[region].moved) if region in ordered.leaving else weight
+        for region, weight in zip(regions, row, strict=True)
+    ]
+    staying = [0 if region in ordered.leaving else weight for region, weight in zip(regions, row, strict=True)]
+    freed = TOTAL_WEIGHT - sum(kept)
+    if not freed:
+        return row
+    if not any(staying):
+        return None
+    more = apportion(tuple(staying), freed)
+    return tuple(a + b for a, b in zip(kept, more, strict=True))
