@@ -49,10 +49,11 @@ from xds_server.signals.services import Signal, SignalServices
 from xds_server.snapshot.health_checks import specifier
 from xds_server.snapshot.kinds import kind_of
 from xds_server.store.codec import CorruptError, from_json
+from xds_server.store.directory import StateDirectory, StateError
 from xds_server.store.keeper import Keeper
 from xds_server.store.record_files import RECORD
 from xds_server.store.recorder import Recorder
-from xds_server.store.state_file import StateError, StateFile
+from xds_server.store.state import KeptPolicy, State
 from xds_server.transport.clients import ClientEvent, ClientStatus, Refused
 from xds_server.transport.options import TransportOptions
 from xds_server.transport.publisher import Publisher
@@ -91,18 +92,19 @@ def run(options: Options) -> None:
     log = set_up(options.log_level, options.log_format, sys.stderr)
     with contextlib.ExitStack() as stack:
         try:
-            file = None
+            state = None
             if options.state_dir is not None:
-                file = stack.enter_context(StateFile(options.state_dir, log.warning))
-            asyncio.run(_serve(options, file, log))
+                directory = stack.enter_context(StateDirectory(options.state_dir, log.warning))
+                state = stack.enter_context(State(directory, time.time))
+            asyncio.run(_serve(options, state, log))
         except (StateError, BindError, CannotListenError) as error:
             raise StartError(str(error)) from error
 
 
-async def _serve(options: Options, file: StateFile | None, log: logging.Logger) -> None:
-    first = _first_policy(options, file)
-    desk = _Desk(options, _memory(file), log)
-    desk.keep_in(file)
+async def _serve(options: Options, state: State | None, log: logging.Logger) -> None:
+    first = _first_policy(options, state)
+    desk = _Desk(options, _memory(state), log)
+    desk.keep_in(state)
     desk.begin(first)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -116,17 +118,17 @@ async def _serve(options: Options, file: StateFile | None, log: logging.Logger) 
         await desk.admin.stop()
 
 
-def _first_policy(options: Options, file: StateFile | None) -> Accepted:
+def _first_policy(options: Options, state: State | None) -> Accepted:
     """Return the policy to start with: the file's, else the last good one that was kept (the reader will say why)."""
     found = read_now(options.policy, options.resources)
     if isinstance(found, Accepted):
         return found
-    text = file.load_policy() if file is not None else None
+    last = state.policy() if state is not None else None
     kept = None
-    if file is not None and text is not None:
-        texts = file.load_resources() if options.resources is not None else ()
+    if last is not None:
+        texts = last.resources if options.resources is not None else ()
         folder = FolderTexts(str(options.resources), tuple(PolicyText(name, text) for name, text in texts))
-        kept = judge(PolicyText(str(options.policy), text), folder)
+        kept = judge(PolicyText(str(options.policy), last.text), folder)
     if isinstance(kept, Accepted):
         return kept
     raise StartError(
@@ -134,14 +136,14 @@ def _first_policy(options: Options, file: StateFile | None) -> Accepted:
     )
 
 
-def _memory(file: StateFile | None) -> Memory | None:
-    state = file.load() if file is not None else None
-    if file is None or state is None:
+def _memory(state: State | None) -> Memory | None:
+    memory = state.load_memory() if state is not None else None
+    if state is None or memory is None:
         return None
     try:
-        return from_json(state, now())
+        return from_json(memory, now())
     except CorruptError as error:
-        file.refuse(str(error))
+        state.refuse_memory(str(error))
         return None
 
 
@@ -196,10 +198,10 @@ class _Desk:
         )
         self.admin = AdminServer(self, *options.admin)
 
-    def keep_in(self, file: StateFile | None) -> None:
-        """Keep the controller's memory in this file from now on."""
-        if file is not None:
-            self._keeper = Keeper(file, self._controller.memory, now, self._log.error)
+    def keep_in(self, state: State | None) -> None:
+        """Keep the controller's memory there from now on."""
+        if state is not None:
+            self._keeper = Keeper(state, self._controller.memory, now, self._log.error)
         directory, limit = self._options.state_dir, self._options.record_bytes
         if directory is not None and limit:
             clocks = (now, time.time)
@@ -267,7 +269,7 @@ class _Desk:
         self.xds.reassign()
         if self._keeper is not None and self._offered is not None and self._offered.policy.digest == policy.digest:
             resources = tuple((file.source, file.text) for file in self._offered.resources)
-            self._keeper.changed(self._offered.text, resources)
+            self._keeper.changed(KeptPolicy(self._offered.text, resources, policy.digest))
 
     def _observed(self, seen: Observation) -> None:
         self._metrics.probe(seen)

@@ -11,7 +11,7 @@ from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
 from xds_server.snapshot.resource import Snapshot
 from xds_server.store.codec import CorruptError, from_json
-from xds_server.store.state_file import POLICY, kept
+from xds_server.store.state import STATE, kept
 
 
 class NothingKeptError(Exception):
@@ -27,7 +27,7 @@ def last_snapshot(state_dir: Path, node_cluster: str, region: str) -> Snapshot:
     if state is None or text is None:
         raise NothingKeptError(f"{state_dir} holds no decision: it is filled by `xds-server serve … --state-dir`")
     try:
-        policy = parse(text, str(state_dir / POLICY)).policy
+        policy = parse(text, str(state_dir / STATE)).policy
         memory = from_json(state, 0.0)
     except (PolicyError, CorruptError) as error:
         raise NothingKeptError(f"{state_dir} cannot be used: {error}") from error

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 from xds_server.controller import Memory
 from xds_server.store.codec import to_json
-from xds_server.store.state_file import StateError, StateFile, Texts
+from xds_server.store.directory import StateError
+from xds_server.store.state import KeptPolicy, State
 
 EVERY_S = 0.1
+
+
+class _Written(NamedTuple):
+    """What went wrong, if anything, and the policy that is still to be saved then."""
+
+    trouble: str = ""
+    unsaved: KeptPolicy | None = None
 
 
 class Keeper:
@@ -21,23 +30,22 @@ class Keeper:
 
     def __init__(
         self,
-        file: StateFile,
+        state: State,
         memory: Callable[[], Memory],
         now: Callable[[], float],
         report: Callable[[str], None],
     ) -> None:
-        self._file = file
+        self._state = state
         self._memory = memory
         self._now = now
         self._report = report
-        self._text: tuple[bytes, Texts] | None = None
+        self._policy: KeptPolicy | None = None
         self._dirty = asyncio.Event()
         self._trouble = ""
 
-    def changed(self, policy_text: bytes | None = None, resources: Texts = ()) -> None:
-        """Save soon; with the texts of the policy and of own resources if they are new."""
-        if policy_text is not None:
-            self._text = policy_text, resources
+    def changed(self, policy: KeptPolicy | None = None) -> None:
+        """Save soon; with a policy that came in force."""
+        self._policy = policy or self._policy
         self._dirty.set()
 
     async def run(self) -> None:
@@ -54,24 +62,23 @@ class Keeper:
     async def _save(self) -> None:
         self._done(await asyncio.to_thread(self._write, *self._take()))
 
-    def _take(self) -> tuple[Memory, tuple[bytes, Texts] | None]:
+    def _take(self) -> tuple[Memory, KeptPolicy | None]:
         self._dirty.clear()
-        text, self._text = self._text, None
-        return self._memory(), text
+        policy, self._policy = self._policy, None
+        return self._memory(), policy
 
-    def _write(self, memory: Memory, text: tuple[bytes, Texts] | None) -> str:
-        """Write both files; return what went wrong, or an empty string. Runs in a thread."""
+    def _write(self, memory: Memory, policy: KeptPolicy | None) -> _Written:
+        """Write both. Runs in a thread."""
         try:
-            if text is not None:
-                self._file.save_policy(*text)
-            self._file.save(to_json(memory, self._now()))
+            self._state.save(to_json(memory, self._now()), policy)
         except StateError as error:
-            return str(error)
-        return ""
+            return _Written(str(error), policy)
+        return _Written()
 
-    def _done(self, trouble: str) -> None:
-        if trouble:
+    def _done(self, written: _Written) -> None:
+        if written.trouble:
+            self._policy = self._policy or written.unsaved
             self._dirty.set()
-            if trouble != self._trouble:
-                self._report(trouble)
-        self._trouble = trouble
+            if written.trouble != self._trouble:
+                self._report(written.trouble)
+        self._trouble = written.trouble
