@@ -68,7 +68,7 @@ class Options:
 
     `record_bytes` bounds the record of what went into decisions; 0, or no `state_dir`, and nothing is recorded.
     With `live_signals` what Envoys and agents report has a say in decisions; without, the control plane's own probes
-    alone have, and the reports are shown.
+    alone have, and the reports are shown. `admin_names` are host names that the admin side answers to.
     """
 
     policy: Path
@@ -81,6 +81,7 @@ class Options:
     resources: Path | None = None
     max_connection_age_s: float | None = None
     live_signals: bool = False
+    admin_names: tuple[str, ...] = ()
 
 
 class StartError(Exception):
@@ -196,7 +197,7 @@ class _Desk:
             services=self._signals.handlers(),
             options=TransportOptions(max_connection_age_s=options.max_connection_age_s),
         )
-        self.admin = AdminServer(self, *options.admin)
+        self.admin = AdminServer(self, *options.admin, options.admin_names)
 
     def keep_in(self, state: State | None) -> None:
         """Keep the controller's memory there from now on."""

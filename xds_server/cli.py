@@ -108,6 +108,16 @@ resources_option = click.option(
     help="Where people and Prometheus look: /ready, /metrics, /api/v1/… Port 0 picks a free one.",
 )
 @click.option(
+    "--admin-name",
+    "admin_names",
+    multiple=True,
+    metavar="NAME",
+    envvar="XDS_SERVER_ADMIN_NAME",
+    show_envvar=True,
+    help="A host name by which the admin address is called, besides IP addresses and localhost; may be given several "
+    "times. Others are refused, because a page elsewhere can make a name of its own lead here.",
+)
+@click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="XDS_SERVER_STATE_DIR",
@@ -167,6 +177,7 @@ def serve(
     policy: Path,
     xds: HostPort,
     admin: HostPort,
+    admin_names: tuple[str, ...],
     state_dir: Path | None,
     resources: Path | None,
     record: int,
@@ -188,6 +199,7 @@ def serve(
         policy=policy,
         xds=xds,
         admin=admin,
+        admin_names=admin_names,
         state_dir=state_dir,
         log_level=log_level,
         log_format=log_format,

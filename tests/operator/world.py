@@ -151,9 +151,9 @@ class Site:
 
 
 @asynccontextmanager
-async def serving(process: Process) -> AsyncIterator[Site]:
+async def serving(process: Process, names: tuple[str, ...] = ()) -> AsyncIterator[Site]:
     """Serve a process' admin side on a free port."""
-    server = AdminServer(process, "127.0.0.1", 0)
+    server = AdminServer(process, "127.0.0.1", 0, names)
     address = await server.start()
     try:
         async with aiohttp.ClientSession() as session:

@@ -1,8 +1,7 @@
 """The admin side over HTTP: what people, Prometheus and platforms ask the process, and the few orders they give.
 
-An order is a POST with a JSON content type and without an `Origin`: a page in somebody's browser, which reaches what
-that person reaches, can send neither the one nor leave out the other. Comparing `Origin` with `Host` was rejected: both
-are the attacker's if the name in them resolves anew. No page of ours gives orders.
+An order is a POST with a JSON content type, from a program or from our own page: `same_origin` tells those from pages
+elsewhere in somebody's browser, which reaches what that person reaches.
 
 The app sees the process through `Source` alone, never the controller: values that are already there, so that a scrape
 cannot make a decision late. Errors are problem details (RFC 9457), so that scripts need not parse pages.
@@ -18,24 +17,29 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from dataclasses import asdict, dataclass
-from http import HTTPStatus
 from typing import Protocol
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from xds_server.decision.what_if import MOST_DEMAND, Loss
 from xds_server.model import Address, Decision
+from xds_server.operator.broadcast import Broadcast
 from xds_server.operator.events import KEPT, EventLog
+from xds_server.operator.live import live_topics, stream
 from xds_server.operator.plans import plans_json
+from xds_server.operator.problems import problem
+from xds_server.operator.same_origin import TrustedHosts, cross_origin
 from xds_server.operator.signal_log import SignalLog
 from xds_server.operator.views import PolicyStatus, decision_json, events_json, fleet_json, policy_json
+from xds_server.operator.web_page import WebPage, wants_page
 from xds_server.rollout.quarantine import Held
 from xds_server.transport.clients import ClientStatus
 
@@ -109,16 +113,21 @@ class Source(Protocol):
 
 
 class AdminApp:
-    """The handlers of one admin side."""
+    """The handlers of one admin side. `names` are those it may be called by, besides addresses and `localhost`."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, names: Collection[str] = ()) -> None:
         self._source = source
+        self._names = names
+        self._page = WebPage()
+        self.broadcast = Broadcast(*live_topics(source))
         self._pages = {
-            "/": ("this page", self._index),
+            "/": ("this list; the web page, in a browser", self._index),
+            "/page/{name}": ("the parts of the web page", self._page.part),
             "/live": ("200 while the process runs", self._live),
             "/ready": ("200 when it serves decisions, 503 with the reason before", self._ready),
             "/metrics": ("for Prometheus", self._metrics),
-            "/api/v1/decision": ("weights, verdicts, plans and protection, each with its reason", self._decision),
+            "/api/v1/stream": ("what is new, as server-sent events: decision, event, fleet", self._stream),
+            "/api/v1/decision": ("weights, verdicts, plans, protection, with reasons; ?service=S", self._decision),
             "/api/v1/events": ("what happened; ?after=SEQ&limit=N pages forward", self._events),
             "/api/v1/fleet": ("connected Envoys, what each has and rejected, and what is kept back", self._fleet),
             "/api/v1/plan": ("what if a region were gone; ?without=REGION&service=S&demand=1.5", self._plan),
@@ -137,14 +146,17 @@ class AdminApp:
                 *(Route(path, handler, methods=["GET"]) for path, (_, handler) in self._pages.items()),
                 *(Route(path, handler, methods=["POST"]) for path, (_, handler) in self._posts.items()),
             ],
+            middleware=[Middleware(TrustedHosts, names=self._names)],
             exception_handlers={HTTPException: _problem},
         )
 
-    async def _index(self, _: Request) -> Response:
+    async def _index(self, request: Request) -> Response:
+        if wants_page(request):
+            return self._page.index()
         pages = self._pages | self._posts
         width = max(map(len, pages))
         lines = [f"{path:<{width}}  {what}" for path, (what, _) in pages.items()]
-        return PlainTextResponse("xds-server\n\n" + "\n".join(lines) + "\n")
+        return PlainTextResponse("xds-server\n\n" + "\n".join(lines) + "\n", headers={"vary": "accept"})
 
     async def _live(self, _: Request) -> Response:
         return PlainTextResponse("live\n")
@@ -157,9 +169,15 @@ class AdminApp:
         text = await self._source.metrics()
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def _decision(self, _: Request) -> Response:
-        source = self._source
-        return _json(decision_json(source.decision(), source.policy(), source.now()))
+    async def _stream(self, _: Request) -> Response:
+        return stream(self.broadcast)
+
+    async def _decision(self, request: Request) -> Response:
+        source, service = self._source, request.query_params.get("service")
+        found = decision_json(source.decision(), source.policy(), source.now(), service)
+        if service is not None and not found["services"]:
+            raise HTTPException(404, f"no service {service[:80]!r} is decided on")
+        return _json(found)
 
     async def _events(self, request: Request) -> Response:
         log = self._source.events()
@@ -203,8 +221,9 @@ def _check_sender(request: Request) -> None:
     """Refuse what a page in somebody's browser can send."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "send it as content-type: application/json")
-    if "origin" in request.headers:
-        raise HTTPException(403, "a page in a browser (there is an Origin header) may not give orders")
+    refusal = cross_origin(request.headers, request.url.scheme)
+    if refusal is not None:
+        raise HTTPException(403, refusal)
 
 
 def _number(request: Request, name: str, default: int) -> int:
@@ -243,9 +262,7 @@ def _json(value: object) -> Response:
 
 async def _problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    title = HTTPStatus(error.status_code).phrase
-    problem = {"type": "about:blank", "title": title, "status": error.status_code, "detail": error.detail}
-    return Response(json.dumps(problem) + "\n", error.status_code, error.headers, "application/problem+json")
+    return problem(error.status_code, error.detail, error.headers)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -260,10 +277,12 @@ class _Uvicorn(uvicorn.Server):
 class AdminServer:
     """Serves the admin side on one address."""
 
-    def __init__(self, source: Source, host: str, port: int) -> None:
+    def __init__(self, source: Source, host: str, port: int, names: Collection[str] = ()) -> None:
         self._host, self._port = host, port
+        app = AdminApp(source, (host, *names))
+        self._broadcast = app.broadcast
         config = uvicorn.Config(
-            AdminApp(source).app(),
+            app.app(),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -274,18 +293,24 @@ class AdminServer:
         )
         self._server = _Uvicorn(config)
         self._task: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def start(self) -> Address:
         """Bind and serve; return the address in use. Raises CannotListenError."""
         listener = _listen(self._host, self._port)
         ip, port = listener.getsockname()[:2]
+        self._looking = asyncio.create_task(self._broadcast.run(), name="broadcast")
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="admin")
         return Address(ip, port)
 
     async def stop(self) -> None:
         """Finish requests under way and close."""
-        if self._task is not None:
+        self._broadcast.close()
+        if self._task is not None and self._looking is not None:
             self._server.should_exit = True
+            self._looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._looking
             await self._task
 
 

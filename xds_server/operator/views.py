@@ -63,19 +63,19 @@ def policy_json(policy: PolicyStatus) -> Json:
     return {"digest": policy.digest, "source": policy.source, "rejected": rejected}
 
 
-def decision_json(decision: Decision | None, policy: PolicyStatus, now: float) -> Json:
-    """Return the whole decision with its reasons; empty lists before the first."""
+def decision_json(decision: Decision | None, policy: PolicyStatus, now: float, service: str | None = None) -> Json:
+    """Return the whole decision with its reasons, or what it says of one service; empty lists before the first."""
     services = decision.services if decision is not None else ()
     regions = decision.regions if decision is not None else ()
     return {
         "policy": policy_json(policy),
-        "regions": [_region_json(region, services, now) for region in regions],
-        "services": [_service_json(service, now) for service in services],
+        "regions": [region_json(region, services, now) for region in regions],
+        "services": [_service_json(found, now) for found in services if service in {None, found.service}],
     }
 
 
-def _region_json(region: str, services: Iterable[ServiceDecision], now: float) -> Json:
-    """Sum a region up by the worst of its services, which the reason names."""
+def region_json(region: str, services: Iterable[ServiceDecision], now: float) -> Json:
+    """Return a region summed up by the worst of its services, which the reason names."""
     worst: tuple[str, Verdict] | None = None
     for service in services:
         verdict = service.verdicts[service.regions.index(region)]
@@ -163,10 +163,11 @@ def _protections_json(names: tuple[str, ...], row: tuple[Protection | None, ...]
 
 def events_json(last: int, entries: Iterable[Entry]) -> Json:
     """Return events, oldest first, and the number of the newest there is."""
-    return {"last": last, "events": [_event_json(entry) for entry in entries]}
+    return {"last": last, "events": [event_json(entry) for entry in entries]}
 
 
-def _event_json(entry: Entry) -> Json:
+def event_json(entry: Entry) -> Json:
+    """Return one event."""
     event = entry.event
     return {
         "seq": entry.seq,
@@ -182,12 +183,13 @@ def fleet_json(clients: Iterable[ClientStatus], quarantined: Iterable[Held], now
     """Return who is connected, where each is with each type, in the order of fleets, regions and ids; what is held."""
     by_name = sorted(clients, key=lambda c: (*c.view, c.node.node_id, c.stream))
     return {
-        "clients": [_client_json(client, now) for client in by_name],
-        "quarantine": [_held_json(held) for held in quarantined],
+        "clients": [client_json(client, now) for client in by_name],
+        "quarantine": [held_json(held) for held in quarantined],
     }
 
 
-def _held_json(held: Held) -> Json:
+def held_json(held: Held) -> Json:
+    """Return what is kept back, from whom and why."""
     return {
         "fleet": held.view.fleet,
         "region": held.view.region,
@@ -200,7 +202,8 @@ def _held_json(held: Held) -> Json:
     }
 
 
-def _client_json(client: ClientStatus, now: float) -> Json:
+def client_json(client: ClientStatus, now: float) -> Json:
+    """Return one client, and where it is with each type."""
     return {
         "id": client.node.node_id,
         "fleet": client.view.fleet,

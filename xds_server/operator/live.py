@@ -1,0 +1,83 @@
+"""`GET /api/v1/stream`: what pages follow, and the response that sends it to one of them."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from xds_server.model import Decision
+from xds_server.operator.broadcast import MOST_VIEWERS, Broadcast, Taken, Topic
+from xds_server.operator.events import EventLog
+from xds_server.operator.live_views import live_decision, live_events, live_fleet
+from xds_server.operator.views import PolicyStatus
+from xds_server.rollout.quarantine import Held
+from xds_server.transport.clients import ClientStatus
+
+
+class Watched(Protocol):
+    """What of the process is followed: the part of `admin.Source` that is needed here."""
+
+    def now(self) -> float:
+        """Return the clock that the values below are dated by (monotonic seconds)."""
+
+    def waiting_for(self) -> str | None:
+        """Return why the process is not ready."""
+
+    def decision(self) -> Decision | None:
+        """Return the decision in force."""
+
+    def policy(self) -> PolicyStatus:
+        """Return the state of the policy and of its file."""
+
+    def events(self) -> EventLog:
+        """Return the recent events."""
+
+    def clients(self) -> tuple[ClientStatus, ...]:
+        """Return who is connected."""
+
+    def quarantined(self) -> tuple[Held, ...]:
+        """Return what is kept back from clients."""
+
+
+def live_topics(source: Watched) -> tuple[Topic, ...]:
+    """Return what is followed; each topic takes immutable values, to be written out in a thread."""
+
+    def decision() -> Taken:
+        decided, policy, waiting = source.decision(), source.policy(), source.waiting_for()
+        now, wall = source.now(), time.time()
+        return Taken((decided, policy, waiting), lambda: live_decision(decided, policy, waiting, now, wall))
+
+    def event() -> Taken:
+        value = live_events(source.events())
+        return Taken(value["last"], lambda: value)
+
+    def fleet() -> Taken:
+        clients, held, now = source.clients(), source.quarantined(), source.now()
+        return Taken((clients, held), lambda: live_fleet(clients, held, now))
+
+    return Topic("decision", decision), Topic("event", event), Topic("fleet", fleet, every_s=1.0)
+
+
+def stream(broadcast: Broadcast) -> Response:
+    """Return one viewer's stream. Raises a 503 when there are as many viewers as are let in."""
+    if broadcast.viewers >= MOST_VIEWERS:
+        raise HTTPException(503, f"{MOST_VIEWERS} viewers follow already, as many as are let in")
+    return _Live(broadcast)
+
+
+class _Live(StreamingResponse):
+    """Counts as a viewer for as long as it is sent."""
+
+    def __init__(self, broadcast: Broadcast) -> None:
+        headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+        super().__init__(broadcast.frames(), media_type="text/event-stream", headers=headers)
+        self._broadcast = broadcast
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until either side ends it."""
+        with self._broadcast.viewing():
+            await super().__call__(scope, receive, send)
