@@ -142,11 +142,11 @@ async def test_a_browser_gets_the_page_and_its_parts_under_a_strict_policy() -> 
         shown = await site.send("GET", "/", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
         assert (shown.status, shown.kind) == (200, "text/html")
         assert {(await site.get(f"/page/{name}")).status for name in names} == {200}
-        async with site.session.get(site.base + "/page/main.js") as response:
+        async with site.session.get(site.base + "/page/index.html") as response:
             headers = response.headers
         assert (await site.get("/page/nothing.js")).status == 404
         assert (await site.get("/page/..%2fadmin.py")).status == 404
-    assert headers["content-type"].startswith("text/javascript")
+    assert headers["content-type"].startswith("text/html")
     assert headers["x-frame-options"] == "DENY"
     policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
