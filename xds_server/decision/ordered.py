@@ -7,9 +7,9 @@
     capacity    takes the place of what the policy says and agents report
 
 An evacuation is stronger than a fixed row: what the row gives the leaving region goes to the row's other regions, in
-proportion; a row with nobody else in it is decided as if it were not fixed. A fixed row is stronger than a verdict: it
-may send traffic to a region that is down, and Envoy's reflex takes it from there. Rejected: mending such a row quietly,
-which would be an automation that beats the operator.
+proportion; a row with nobody else in it is decided as if it were not fixed. A drill does not touch a fixed row. A fixed
+row is stronger than a verdict: it may send traffic to a region that is down, and Envoy's reflex takes it from there.
+Rejected: mending such a row quietly, which would be an automation that beats the operator.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ from xds_server.model import TOTAL_WEIGHT, Health, Row, Table, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """A region that traffic is being moved off: `moved` (0..1) of its share so far. `reason` is for people."""
+    """A region that traffic is being moved off: `moved` (0..1) of its share so far. `reason` is for people.
+
+    A `drill` is weaker than a row that an operator has fixed.
+    """
 
     moved: float
     reason: str
     since: float
+    drill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +112,9 @@ def _given(weights: tuple[tuple[str, int], ...], regions: tuple[str, ...]) -> Ro
 
 def _without_leaving(row: Row, ordered: Ordered, regions: tuple[str, ...]) -> Row | None:
     """Take from leaving regions what has moved, and give it to the others of the row in proportion."""
-    kept = [
-        weight - round(weight * ordered.leaving[region].moved) if region in ordered.leaving else weight
-        for region, weight in zip(regions, row, strict=True)
-    ]
-    staying = [0 if region in ordered.leaving else weight for region, weight in zip(regions, row, strict=True)]
+    moved = {region: one.moved for region, one in ordered.leaving.items() if not one.drill}
+    kept = [weight - round(weight * moved.get(region, 0.0)) for region, weight in zip(regions, row, strict=True)]
+    staying = [0 if region in moved else weight for region, weight in zip(regions, row, strict=True)]
     freed = TOTAL_WEIGHT - sum(kept)
     if not freed:
         return row

@@ -1,0 +1,79 @@
+"""What an order would do once it has taken effect in full: the production decision, asked in advance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from xds_server.decision.decide import decide_service, with_measured
+from xds_server.decision.ordered import Ordered, measured_under
+from xds_server.decision.what_if import Case
+from xds_server.model import TOTAL_WEIGHT, ServiceDecision
+from xds_server.orders.effects import ordered
+from xds_server.orders.types import Order, Phase, Standing
+from xds_server.policy.types import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One service before and after. Tuples follow `regions`; `added_ms` is the mean over all requests.
+
+    `overload` is by how much the hottest region would exceed its capacity (1.0: it fits), `serving` how many regions
+    could still be given traffic.
+    """
+
+    service: str
+    regions: tuple[str, ...]
+    before_rps: tuple[float, ...]
+    after_rps: tuple[float, ...]
+    capacity_rps: tuple[float, ...]
+    overload: float
+    added_ms: float
+    serving: int
+
+    @property
+    def fits(self) -> bool:
+        """Return whether no region exceeds its capacity."""
+        return self.overload <= 1.0
+
+
+def preview(cases: Iterable[Case], policy: Policy, standing: Sequence[Standing], order: Order) -> tuple[Effect, ...]:
+    """Return what becomes of each service that the order concerns. Those that have nothing to do with it are left out.
+
+    An order about the same thing as one in force takes its place.
+    """
+    others = [one for one in standing if one.order.place != order.place]
+    done = Standing(order, Phase.MOVED if order.kind.leaves else Phase.IN_FORCE, order.at, moved=1.0)
+    wanted = ordered([*others, done], policy)
+    return tuple(
+        _effect(case, wanted)
+        for case in cases
+        if order.concerns(case.base.service.name)
+        and (not order.kind.leaves or order.region in case.base.service.deployments)
+    )
+
+
+def _effect(case: Case, wanted: Mapping[str, Ordered]) -> Effect:
+    now = wanted.get(case.base.service.name, Ordered())
+    after = decide_service(case.base, case.verdicts, case.prior, forced=True, measured=case.measured, ordered=now)
+    latency = with_measured(case.base, measured_under(now, case.measured)).latency_ms
+    before = case.decision
+    return Effect(
+        service=after.service,
+        regions=after.regions,
+        before_rps=before.load_rps,
+        after_rps=after.load_rps,
+        capacity_rps=after.capacity_rps,
+        overload=after.overload,
+        added_ms=_mean_ms(after, latency) - _mean_ms(replace(before, demand_rps=after.demand_rps), latency),
+        serving=sum(v is not None and v.serves for v in after.verdicts),
+    )
+
+
+def _mean_ms(decided: ServiceDecision, latency: Sequence[Sequence[float]]) -> float:
+    rows = zip(decided.demand_rps, decided.weights, latency, strict=True)
+    whole = sum(
+        demand * sum(weight * ms for weight, ms in zip(row, away, strict=True)) / TOTAL_WEIGHT
+        for demand, row, away in rows
+    )
+    return whole / sum(decided.demand_rps)
