@@ -15,6 +15,7 @@ from typing import Protocol
 
 from xds_server.controller import Controller, Inputs, Outcome
 from xds_server.model import AccessSummary, AgentReport, LoadReport, Observation, Resolution
+from xds_server.orders.types import End, Place
 from xds_server.policy.types import Policy
 from xds_server.rollout.news import ClientNews
 
@@ -23,6 +24,7 @@ TICK_S = 1.0
 MOST_WAITING = 100_000
 
 Item = Policy | Observation | Resolution | LoadReport | AccessSummary | AgentReport | ClientNews
+Request = Place | End
 
 
 class StepRecorder(Protocol):
@@ -49,6 +51,9 @@ class ControlLoop:
         self._agents: deque[AgentReport] = deque(maxlen=MOST_WAITING)
         self._clients: list[ClientNews] = []
         self._retry = False
+        self._orders: list[Request] = []
+        self.behind: Callable[[], int] = lambda: 0
+        """How many clients have not acknowledged what they were last sent; asked while an evacuation is under way."""
         self._arrived = asyncio.Event()
         self.step_seconds = 0.0
         """How long the last step took, in seconds."""
@@ -76,6 +81,11 @@ class ControlLoop:
         self._retry = True
         self._arrived.set()
 
+    def order(self, request: Request) -> None:
+        """Have the next step take an operator's request; the answer is in its outcome, under the same number."""
+        self._orders.append(request)
+        self._arrived.set()
+
     async def run(self) -> None:
         """Step for as long as the task lives."""
         wake_at: float | None = None
@@ -94,8 +104,10 @@ class ControlLoop:
             accesses=tuple(self._accesses),
             agents=tuple(self._agents),
             retry=self._retry,
+            orders=tuple(self._orders),
+            behind=self.behind() if self._controller.pacing else 0,
         )
-        self._policy, self._retry = None, False
+        self._policy, self._retry, self._orders = None, False, []
         inboxes = (self._observations, self._resolutions, self._clients, self._loads, self._accesses, self._agents)
         for inbox in inboxes:
             inbox.clear()

@@ -22,6 +22,7 @@ from typing import Any
 from xds_server.decision.addresses import AddressBook
 from xds_server.decision.decide import Prior
 from xds_server.decision.health import HealthBook
+from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
 from xds_server.decision.verdicts import Belief, Place
 from xds_server.decision.what_if import Case
 from xds_server.model import (
@@ -37,6 +38,8 @@ from xds_server.model import (
     Target,
     ViewKey,
 )
+from xds_server.orders.book import OrderBook
+from xds_server.orders.types import Answer, Orders, Request
 from xds_server.policy.types import HealthCheck, Policy
 from xds_server.rollout import canary
 from xds_server.rollout.news import ClientNews, Joined, Left, Refused, Settled, TrialSnapshots
@@ -63,7 +66,8 @@ class Inputs:
     """Everything that came in since the last step, in the order it came. `policy` is a new one, already validated.
 
     `loads`, `accesses` and `agents` are what Envoys and others report. `retry` is an operator's order to try again what
-    was rejected.
+    was rejected, `orders` are what operators want of the decision. `behind` is how many clients have not acknowledged
+    what they were last sent; it is only looked at while `Controller.pacing`.
     """
 
     policy: Policy | None = None
@@ -74,6 +78,8 @@ class Inputs:
     accesses: tuple[AccessSummary, ...] = ()
     agents: tuple[AgentReport, ...] = ()
     retry: bool = False
+    orders: tuple[Request, ...] = ()
+    behind: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,8 @@ class Outcome:
     """What a step changed. None or empty: nothing. `wake_at` is when time alone may change something.
 
     `trial` is the trial under way after the step, whether or not it changed. `refused` is a policy that was rolled
-    back, with the reason; `promoted` one that is now in force.
+    back, with the reason; `promoted` one that is now in force. `orders` are all orders, if any of them changed;
+    `answers` belong to requests.
     """
 
     decision: Decision | None = None
@@ -94,12 +101,14 @@ class Outcome:
     refused: tuple[Policy, str] | None = None
     events: tuple[Event, ...] = ()
     wake_at: float | None = None
+    orders: Orders | None = None
+    answers: tuple[Answer, ...] = ()
 
 
 class Controller:
     """All decision state of one control plane. Not thread-safe: one caller, the control loop."""
 
-    def __init__(self, memory: Memory | None = None) -> None:
+    def __init__(self, memory: Memory | None = None, orders: Orders = Orders()) -> None:  # noqa: B008  (frozen)
         self._memory = memory or Memory()
         self._restored = memory is not None
         self._health = HealthBook()
@@ -113,6 +122,9 @@ class Controller:
         self._candidate: Track | None = None
         self._trial: canary.Trial | None = None
         self._unhealthy: frozenset[Target] = frozenset()
+        self._orders = OrderBook(orders)
+        self._ordered: dict[str, Ordered] = {}
+        self._asked: list[Request] = []
         self._told = _Told()
         self._decide_by = 0.0
 
@@ -144,13 +156,23 @@ class Controller:
         return self._track.decision if self._track is not None else None
 
     @property
+    def orders(self) -> Orders:
+        """Return all orders."""
+        return self._orders.orders
+
+    @property
+    def pacing(self) -> bool:
+        """Return whether an evacuation is under way, so that the next step should know who is behind."""
+        return self._orders.pacing
+
+    @property
     def quarantined(self) -> tuple[Held, ...]:
         """Return what is kept back from clients because one of them rejected it."""
         return self._quarantine.entries()
 
     def cases(self) -> tuple[Case, ...]:
         """Return what the decisions in force rest on, as values: for questions about what would be if."""
-        return self._track.cases(self._health) if self._track is not None else ()
+        return self._track.cases(self._health, self._ordered) if self._track is not None else ()
 
     def memory(self) -> Memory:
         """Return what a later process needs to go on without moving a weight."""
@@ -173,8 +195,10 @@ class Controller:
         self._learn(inputs)
         moved, events = self._health.assess(now)
         self._told.events.extend(events)
+        self._asked.extend(inputs.orders)
         if self._waiting(now):
             return self._told.outcome(wake_at=self._decide_by)
+        moved |= self._follow_orders(inputs.behind, now)
         stale |= self._marks_moved()
         self._renew(moved, now, stale=stale)
         return self._told.outcome(trial=self._renew_candidate(moved, stale=stale), wake_at=self._wake_at(now))
@@ -184,8 +208,10 @@ class Controller:
             self._health.learn(seen)
         for load in inputs.loads:
             self._health.learn_load(load)
+            self._orders.learn_load(load)
         for access in inputs.accesses:
             self._health.learn_access(access)
+            self._orders.learn_access(access)
         for said in inputs.agents:
             self._health.learn_agent(said)
 
@@ -194,7 +220,8 @@ class Controller:
     def _take_policy(self, policy: Policy, now: float) -> None:
         self._told.names_due = True
         if self._track is None:
-            self._track = Track(policy, {name: (r, Prior(t, ())) for name, (r, t) in self._memory.weights.items()})
+            self._ordered = self._orders.ordered(policy)
+            self._track = Track(policy, self._remembered())
             self._decide_by = now if self._restored else now + START_GRACE_S
             self._told.add("policy.accepted", now, f"policy {policy.digest} in force", digest=policy.digest)
             self._told.configure_due = True
@@ -206,6 +233,13 @@ class Controller:
             return
         self._candidate = Track(policy, {}, earlier=self._track)
         self._decide_by = now + START_GRACE_S
+
+    def _remembered(self) -> dict[str, tuple[tuple[str, ...], Prior]]:
+        """Return what an earlier process had in force, under the orders that are in force still."""
+        return {
+            name: (regions, Prior(table, (), ordered=self._ordered.get(name, NOTHING_ORDERED)))
+            for name, (regions, table) in self._memory.weights.items()
+        }
 
     def _advance_trial(self, now: float) -> None:
         """Begin the trial of a candidate once its names are looked up; end one that is overdue."""
@@ -254,7 +288,8 @@ class Controller:
             words = f"policy {digest} is in force although {', '.join(result.silent)} did not answer in time"
             self._told.add("policy.warning", now, words, "warning", digest=digest)
         self._told.succeeds = before
-        after.decide(self._health, ())
+        self._ordered = self._orders.ordered(after.policy)
+        after.decide(self._health, (), self._ordered)
         self._told.decision = after.decision
         self._told.events.extend(event for pair in after.since(before) for event in moves(*pair, now))
 
@@ -320,6 +355,25 @@ class Controller:
             self._book = self._located_with = self._book.only(self._told.names)
         return located
 
+    def _follow_orders(self, behind: int, now: float) -> frozenset[str]:
+        """Take requests and move orders on; return the services that are to be decided again."""
+        assert self._track is not None
+        policy, track, before = self._track.policy, self._track, self._orders.orders
+        requests, self._asked = self._asked, []
+        if not requests and not before.standing:
+            return frozenset()
+        for request in requests:
+            answer = self._orders.take(request, policy, lambda: track.cases(self._health, self._ordered), now)
+            self._told.answers.append(answer)
+        decided = {decision.service: decision for decision in track.decision.services} if track.decision else {}
+        self._orders.advance(policy, decided, behind, now)
+        self._told.events.extend(self._orders.take_events())
+        if self._orders.orders != before:
+            self._told.orders = self._orders.orders
+        earlier, self._ordered = self._ordered, self._orders.ordered(policy)
+        names = earlier.keys() | self._ordered.keys()
+        return frozenset(name for name in names if earlier.get(name) != self._ordered.get(name))
+
     def _waiting(self, now: float) -> bool:
         assert self._track is not None
         return self._track.decision is None and now < self._decide_by and bool(self._health.undecided())
@@ -332,7 +386,7 @@ class Controller:
         """Decide and build again under the policy in force, as far as anything changed."""
         assert self._track is not None
         first = self._track.decision is None
-        pairs = self._track.decide(self._health, moved)
+        pairs = self._track.decide(self._health, moved, self._ordered)
         if pairs or first:
             self._told.decision = self._track.decision
             self._told.events.extend(event for pair in pairs for event in moves(*pair, now))
@@ -347,12 +401,14 @@ class Controller:
         if self._candidate is None or self._trial is None:
             return None
         first = self._candidate.decision is None
-        if self._candidate.decide(self._health, moved) or first or stale:
+        ordered = self._orders.ordered(self._candidate.policy)
+        if self._candidate.decide(self._health, moved, ordered) or first or stale:
             self._candidate.build(self._unhealthy, self._quarantine, self._kinds)
         return TrialSnapshots(frozenset(self._trial.members), self._candidate.snapshots)
 
     def _wake_at(self, now: float) -> float | None:
-        times = [self._health.next_change(now), self._trial.deadline if self._trial is not None else None]
+        times = [self._health.next_change(now), self._orders.next_change(now)]
+        times.append(self._trial.deadline if self._trial is not None else None)
         if self._candidate is not None and self._trial is None:
             times.append(self._decide_by)
         return min((t for t in times if t is not None), default=None)
@@ -371,6 +427,8 @@ class _Told:
         self.promoted: Policy | None = None
         self.refused: tuple[Policy, str] | None = None
         self.succeeds: Track | None = None
+        self.orders: Orders | None = None
+        self.answers: list[Answer] = []
         self.names_due = False
         self.configure_due = False
 
@@ -391,6 +449,8 @@ class _Told:
             refused=self.refused,
             events=tuple(self.events),
             wake_at=wake_at,
+            orders=self.orders,
+            answers=tuple(self.answers),
         )
 
 

@@ -21,8 +21,9 @@ ABOVE_THE_LINE = {
     "protocol": {"snapshot"},
     "rollout": {"model", "policy", "decision", "snapshot"},
     "histogram": set(),
-    "controller": {"model", "policy", "decision", "snapshot", "rollout"},
-    "record": {"model", "policy", "snapshot", "rollout", "controller"},
+    "orders": {"model", "policy", "decision"},
+    "controller": {"model", "policy", "decision", "orders", "snapshot", "rollout"},
+    "record": {"model", "policy", "orders", "snapshot", "rollout", "controller"},
 }
 """Pure layers, and which of our layers each may import besides itself."""
 
@@ -32,7 +33,7 @@ BELOW_THE_LINE = {
     "transport": {"model", "snapshot", "protocol"},
     "operator": {"model", "policy", "decision", "snapshot", "rollout", "transport", "protocol"},
     "store": {"model", "policy", "decision", "controller", "record"},
-    "control_loop": {"model", "policy", "controller", "rollout"},
+    "control_loop": {"model", "policy", "controller", "orders", "rollout"},
     "demo": {"model", "policy"},
     "break_glass": {"model", "policy", "controller", "snapshot", "store"},
     "serving": {"model", "snapshot", "protocol", "transport"},

@@ -15,28 +15,37 @@ are prose. `pytest tests/decision --rewrite` writes the outcomes anew: read the 
     demand FACTOR               live demand as a multiple of the policy's
     run DURATION                let time pass, with a probe of every endpoint each second; prints the events
     show                        prints verdicts, weights and their reasons, and the plans
-    restart                     a new controller with the memory of the old one
+    weights                     prints the verdicts and weights alone
+    restart                     a new controller with the memory of the old one, and its orders
+    order KIND KEY=VALUE …      an operator's order, by anna; `share.REGION=PART` for weights; prints the answer
+    end ID [version=N]          ends it
+    orders                      prints the orders in force and those that are over
+    behind N                    so many clients have not acknowledged what they were last sent
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from xds_server.controller import Controller, Inputs, Outcome
 from xds_server.model import (
     TOTAL_WEIGHT,
     AccessSummary,
+    Decision,
     LoadReport,
     Observation,
     ServiceDecision,
     Table,
     Target,
 )
+from xds_server.orders.types import End, Kind, Order, Orders, Place
+from xds_server.orders.words import what
 from xds_server.policy.parse import parse
-from xds_server.policy.types import HealthCheck
+from xds_server.policy.types import HealthCheck, OnHarm
 
 PROBE_EVERY_S = 1.0
 TICK_S = 0.25
@@ -92,6 +101,8 @@ class World:
         self.errors: dict[str, float] = {}
         self.slow: dict[str, float] = {}
         self.demand = 1.0
+        self.behind = 0
+        self.numbers = count(1)
 
     def run(self, command: str, body: list[str]) -> list[str]:
         """Carry out one command; return what it prints."""
@@ -115,13 +126,24 @@ class World:
             self._run(float(args[0].removesuffix("s")))
         elif verb == "restart":
             policy, memory = self.controller.policy, self.controller.memory()
-            self.controller = Controller(memory)
+            self.controller = Controller(memory, self.controller.orders)
             self._step(Inputs(policy=policy))
-        elif verb == "show":
-            return self._show()
+        elif verb in {"order", "end"}:
+            self._ask(self._request(verb, args))
+        elif verb == "behind":
+            self.behind = int(args[0])
         else:
-            raise ValueError(f"unknown command {verb!r}")
+            return self._print(verb)
         return self.told or ["(nothing)"]
+
+    def _print(self, verb: str) -> list[str]:
+        if verb == "orders":
+            return list(_orders(self.controller.orders))
+        if verb == "weights":
+            return [line for s in (self.controller.decision or Decision((), ())).services for line in _weights(s)]
+        if verb == "show":
+            return self._show()
+        raise ValueError(f"unknown command {verb!r}")
 
     def _run(self, seconds: float) -> None:
         end = self.now + seconds
@@ -201,11 +223,43 @@ class World:
                 again = tried.setdefault((s.service, view, other), [0.0, 0.0])
                 again[0] += rate * failing * weight / TOTAL_WEIGHT
 
-    def _step(self, inputs: Inputs) -> None:
-        outcome: Outcome = self.controller.step(inputs, self.now)
+    def _step(self, inputs: Inputs) -> Outcome:
+        outcome: Outcome = self.controller.step(replace(inputs, behind=self.behind), self.now)
         if outcome.targets is not None:
             self.targets = dict(outcome.targets)
         self.told += [f"{e.at:6.2f}s {e.severity:7} {e.kind}: {e.message}" for e in outcome.events]
+        return outcome
+
+    def _request(self, verb: str, args: list[str]) -> Place | End:
+        said = dict(arg.split("=", 1) for arg in args[1:])
+        version = int(said.pop("version")) if "version" in said else None
+        number = next(self.numbers)
+        if verb == "end":
+            return End(number, args[0], "anna", said.get("reason", "done"), version)
+        shares = {key: said.pop(key) for key in sorted(said) if key.startswith("share.")}
+        order = Order(
+            id=f"o{number}",
+            kind=Kind(args[0]),
+            author=said.pop("author", "anna"),
+            reason=said.pop("reason", "test"),
+            at=self.now,
+            ends=self.now + float(said.pop("lasts", "3600")),
+            weights=tuple((key.removeprefix("share."), float(part)) for key, part in shares.items()),
+            capacity_rps=float(said.pop("capacity", "0")),
+            over_s=float(said.pop("over", "10")),
+            on_harm=OnHarm(said.pop("harm", "stop")),
+            forced="forced" in said,
+            region=said.get("region", ""),
+            service=said.get("service", ""),
+            view=said.get("view", ""),
+        )
+        return Place(number, order, float(said.get("wall", "1750000000")) - self.now, version)
+
+    def _ask(self, request: Place | End) -> None:
+        answers = self._step(Inputs(orders=(request,), behind=self.behind)).answers
+        for answer in answers:
+            words = f": {'; '.join(answer.words)}" if answer.words else ""
+            self.told.insert(0, f"{answer.result} {answer.id} (version {answer.version}){words}")
 
     def _show(self) -> list[str]:
         decision = self.controller.decision
@@ -230,6 +284,22 @@ def _service(s: ServiceDecision) -> Iterator[str]:
         loads = ", ".join(f"{r} {load:,.0f}" for r, load in zip(s.regions, plan.load_rps, strict=True) if load)
         fits = "fits" if plan.overload <= 1 else f"overload {plan.overload:.3g}"
         yield f"  N-1 without {plan.without}: {loads} req/s; {fits}; {plan.added_latency_ms:+.1f} ms"
+
+
+def _weights(s: ServiceDecision) -> Iterator[str]:
+    beliefs = zip(s.regions, s.verdicts, strict=True)
+    yield f"{s.service}: " + ", ".join(f"{region} {verdict.health}" for region, verdict in beliefs if verdict)
+    for view, row in zip(s.regions, s.weights, strict=True):
+        yield f"  from {view}: {_row(s.regions, row)}"
+
+
+def _orders(orders: Orders) -> Iterator[str]:
+    yield f"version {orders.version}"
+    for one in orders.standing:
+        detail = f"; {one.detail}" if one.detail else ""
+        yield f"  {one.order.id} {what(one.order)}: {one.phase}, {one.moved:.0%} moved{detail}"
+    for ended in orders.ended:
+        yield f"  over: {ended.standing.order.id} {what(ended.standing.order)}: {ended.why} at {ended.at:g}s"
 
 
 def _row(regions: tuple[str, ...], row: tuple[int, ...]) -> str:

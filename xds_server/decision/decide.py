@@ -162,18 +162,19 @@ def decide_service(
         fixed[v] if v in fixed else apportion(f, TOTAL_WEIGHT, prior.weights[v] if prior else None)
         for v, f in enumerate(optimum)
     )
-    forced = forced or (prior is not None and prior.ordered != ordered)
-    kept = _kept(base, verdicts, prior, rows) if prior and not forced else ("",) * len(rows)
+    kept = _kept(base, verdicts, prior, rows, ordered) if prior and not forced else ("",) * len(rows)
     kept = tuple(ordered.rows[base.regions[v]].reason if v in fixed else why for v, why in enumerate(kept))
     weights = tuple(prior.weights[v] if prior and kept[v] and v not in fixed else row for v, row in enumerate(rows))
     return _assemble(base, verdicts, prior, weights, kept, planned=planned, full=full)
 
 
-def _kept(base: Frame, verdicts: tuple[Verdict | None, ...], prior: Prior, rows: Table) -> tuple[str, ...]:
+def _kept(
+    base: Frame, verdicts: tuple[Verdict | None, ...], prior: Prior, rows: Table, ordered: Ordered
+) -> tuple[str, ...]:
     """Return why each row stays as it is, or an empty string: the new one goes out."""
     if _blind(verdicts, prior.weights):
         return ("held, there is no fresh evidence",) * len(rows)
-    if _verdicts_moved(prior.verdicts, verdicts) or prior.cuts != base.cuts:
+    if _verdicts_moved(prior.verdicts, verdicts) or prior.cuts != base.cuts or prior.ordered != ordered:
         return ("",) * len(rows)
     limit = base.service.min_change * TOTAL_WEIGHT
     return tuple(

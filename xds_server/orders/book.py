@@ -46,11 +46,11 @@ Cases = Callable[[], Iterable[Case]]
 
 
 class OrderBook:
-    """Every order in force, and the last that are over. `events` are what there is to tell; the caller takes them."""
+    """Every order in force, and the last that are over."""
 
     def __init__(self, orders: Orders = Orders()) -> None:  # noqa: B008  (frozen)
         self.orders = orders
-        self.events: list[Event] = []
+        self._events: list[Event] = []
         self._rates = Rates()
         self._meters: dict[str, Meter] = {}
         self._offset = 0.0
@@ -106,7 +106,7 @@ class OrderBook:
             self._meters[order.id] = Meter(rate[0] if rate is not None and rate[0] > 0.0 else None)
         against = f"; forced although {'; '.join(broken)}" if broken else ""
         words = f"ordered by {order.author}: {order.reason}{against}"
-        self.events.append(event("placed", order, now, words, "warning" if broken else "info"))
+        self._events.append(event("placed", order, now, words, "warning" if broken else "info"))
 
     def _end(self, request: End, now: float) -> Answer:
         one = next((one for one in self.orders.standing if one.order.id == request.id), None)
@@ -175,13 +175,13 @@ class OrderBook:
             one = replace(one, report=meter.timed(one.report, one.order, self._rates.of(one.order, now), now))
         complete = one.report.drained_s is not None and one.report.lost is not None
         if one.phase is Phase.MOVED and not one.told and (complete or now - one.step_at > REPORT_BY_S):
-            self.events.append(event("report", one.order, now, cost(one)))
+            self._events.append(event("report", one.order, now, cost(one)))
             one = replace(one, told=True)
         return one
 
     def _tell_phase(self, one: Standing, now: float) -> None:
         severity = "alarm" if one.phase is Phase.STOPPED else "warning" if one.phase is Phase.RETURNING else "info"
-        self.events.append(event(one.phase.value, one.order, now, one.detail or one.phase.value, severity))  # type: ignore[arg-type]
+        self._events.append(event(one.phase.value, one.order, now, one.detail or one.phase.value, severity))  # type: ignore[arg-type]
         if one.phase in {Phase.STOPPED, Phase.RETURNING}:
             self.orders = replace(self.orders, version=self.orders.version + 1)
 
@@ -191,7 +191,7 @@ class OrderBook:
             self._drop(one, now, why)
             return
         back = turned_back(one, why, now)
-        self.events.append(event("returning", one.order, now, why))
+        self._events.append(event("returning", one.order, now, why))
         self._keep(tuple(back if other is one else other for other in self.orders.standing), told=True)
 
     def _drop(self, one: Standing, now: float, why: str) -> None:
@@ -200,7 +200,7 @@ class OrderBook:
         self.orders = Orders(self.orders.version + 1, standing, ended)
         self._meters.pop(one.order.id, None)
         words = f"over, {why}" + (f"; {cost(one)}" if one.order.kind.leaves else "")
-        self.events.append(event("ended", one.order, now, words))
+        self._events.append(event("ended", one.order, now, words))
 
     def _put(self, after: Standing) -> None:
         standing = tuple(after if one.order.id == after.order.id else one for one in self.orders.standing)
@@ -215,6 +215,11 @@ class OrderBook:
     def ordered(self, policy: Policy) -> dict[str, Ordered]:
         """Return what is ordered, by service."""
         return ordered(self.orders.standing, policy)
+
+    def take_events(self) -> list[Event]:
+        """Return what there is to tell, once."""
+        told, self._events = self._events, []
+        return told
 
     @property
     def pacing(self) -> bool:

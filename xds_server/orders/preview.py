@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from xds_server.decision.decide import decide_service, with_measured
 from xds_server.decision.ordered import Ordered, measured_under
-from xds_server.decision.what_if import Case
+from xds_server.decision.what_if import TOLERANCE, Case
 from xds_server.model import TOTAL_WEIGHT, ServiceDecision
 from xds_server.orders.effects import ordered
 from xds_server.orders.types import Order, Phase, Standing
@@ -32,9 +32,14 @@ class Effect:
     serving: int
 
     @property
+    def excess_rps(self) -> float:
+        """Return what regions would get beyond their capacity."""
+        return sum(max(0.0, load - c) for load, c in zip(self.after_rps, self.capacity_rps, strict=True))
+
+    @property
     def fits(self) -> bool:
-        """Return whether no region exceeds its capacity."""
-        return self.overload <= 1.0
+        """Return whether no region exceeds its capacity by more than the rounding of weights."""
+        return self.excess_rps <= TOLERANCE * sum(self.after_rps)
 
 
 def preview(cases: Iterable[Case], policy: Policy, standing: Sequence[Standing], order: Order) -> tuple[Effect, ...]:

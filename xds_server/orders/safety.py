@@ -64,7 +64,8 @@ def refusals(
             serving = f"{effect.serving} region{'s' * (effect.serving != 1)}"
             yield f"{effect.service} would be served by {serving}, at least {rules.min_regions} must remain"
         if not effect.fits and order.kind is not Kind.HOLD:
-            yield f"{effect.service} does not fit: the hottest region would be at {effect.overload:.0%} of its capacity"
+            hottest = f", the hottest region would be at {effect.overload:.0%}" if effect.overload > 1.0 else ""
+            yield f"{effect.service} does not fit: {effect.excess_rps:,.0f} req/s too many for the capacities{hottest}"
         if order.kind is Kind.WEIGHT:
             yield from _dead(order, effect)
 
