@@ -411,6 +411,8 @@ class Controller:
         times.append(self._trial.deadline if self._trial is not None else None)
         if self._candidate is not None and self._trial is None:
             times.append(self._decide_by)
+        if any(track is not None and track.behind for track in (self._track, self._candidate)):
+            times.append(now)
         return min((t for t in times if t is not None), default=None)
 
 

@@ -8,7 +8,10 @@
     allocation    the cheapest placing of all demand (allocation.py), ties to the weights in force
     integers      largest remainder (apportion.py); a row whose every change is below `min_change` stays as it is,
                   unless a region leaves it or joins it, a verdict changed, or the policy did
-    plans         reflex and N-1 for every region (plan.py)
+    plans         reflex and N-1 for every region (plan.py), and the settings that follow the load
+
+Weights are a tenth of the work and plans the rest, so they are two functions: `place` and `complete`. Where there is
+much to decide, weights go ahead (pace.py).
 
 Without fresh evidence of any region nothing moves. If no region serves, the weights in force stay as well: Envoy tries
 what is there, and all-zero weights would answer nothing.
@@ -126,6 +129,17 @@ def cut_links(base: Frame, measured: Measured) -> frozenset[tuple[int, int]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """A decision without its plans, and what those are made from."""
+
+    decision: ServiceDecision
+    base: Frame
+    verdicts: tuple[Verdict | None, ...]
+    planned: tuple[int, ...]
+    measured: Measured
+
+
+@dataclass(frozen=True, slots=True)
 class Prior:
     """What is in force: ties, small changes and missing evidence go to it. `reflex` is empty where it is not known."""
 
@@ -150,11 +164,26 @@ def decide_service(
     `prior` must be over the same regions. `forced` sends every change, however small (the policy is new). `measured`
     takes the place of the policy's demand and latencies, `ordered` is what operators want (ordered.py).
     """
-    base = with_measured(base, measured_under(ordered, measured))
+    placed = place(base, verdicts, prior, forced=forced, measured=measured, ordered=ordered)
+    return complete(placed, prior.reflex if prior else ())
+
+
+def place(
+    base: Frame,
+    verdicts: tuple[Verdict | None, ...],
+    prior: Prior | None,
+    *,
+    forced: bool = False,
+    measured: Measured = NOTHING_MEASURED,
+    ordered: Ordered = NOTHING_ORDERED,
+) -> Placed:
+    """Return the weights of `decide_service`, and their reasons; the plans are empty."""
+    measured = measured_under(ordered, measured)
+    base = with_measured(base, measured)
     verdicts = verdicts_under(ordered, base.regions, verdicts)
-    full = tuple(_scaled(c, v.score if v else 0.0) for c, v in zip(base.capacity, verdicts, strict=True))
+    full = _full(base, verdicts)
     if not any(c and v and v.serves for c, v in zip(full, verdicts, strict=True)):
-        return _no_region_serves(base, verdicts, prior)
+        return _no_region_serves(base, verdicts, prior, measured)
     fixed = fixed_rows(ordered, base.regions, prior.weights if prior else None)
     in_force = _flows(base.demand, prior.weights) if prior else None
     planned, optimum = _beside(base, verdicts, full, in_force, fixed)
@@ -165,7 +194,13 @@ def decide_service(
     kept = _kept(base, verdicts, prior, rows, ordered) if prior and not forced else ("",) * len(rows)
     kept = tuple(ordered.rows[base.regions[v]].reason if v in fixed else why for v, why in enumerate(kept))
     weights = tuple(prior.weights[v] if prior and kept[v] and v not in fixed else row for v, row in enumerate(rows))
-    return _assemble(base, verdicts, prior, weights, kept, planned=planned, full=full)
+    decision = _weighed(base, verdicts, weights, kept, planned=planned, full=full)
+    return Placed(decision, base, verdicts, planned, measured)
+
+
+def _full(base: Frame, verdicts: tuple[Verdict | None, ...]) -> tuple[int, ...]:
+    """Return the capacities as health leaves them."""
+    return tuple(_scaled(c, v.score if v else 0.0) for c, v in zip(base.capacity, verdicts, strict=True))
 
 
 def _kept(
@@ -264,23 +299,18 @@ def _yielding(limits: list[int], planned: tuple[int, ...], demand: int) -> list[
     return [limit + -(-(c - limit) * missing // held_back) for limit, c in zip(limits, planned, strict=True)]
 
 
-def _assemble(
+def _weighed(
     base: Frame,
     verdicts: tuple[Verdict | None, ...],
-    prior: Prior | None,
     weights: Table,
     kept: tuple[str, ...],
     *,
     planned: tuple[int, ...],
     full: tuple[int, ...],
 ) -> ServiceDecision:
-    flows = _flows(base.demand, weights)
-    load = tuple(map(sum, zip(*flows, strict=True)))
+    """Return the decision as far as it does not depend on plans."""
+    load = tuple(map(sum, zip(*_flows(base.demand, weights), strict=True)))
     overload = max(1.0, *(now / c for now, c in zip(load, full, strict=True) if c))
-    usable = tuple(
-        _scaled(c, v.ramp) if v and v.health is not Health.DRAINING else 0 for c, v in zip(full, verdicts, strict=True)
-    )
-    tables, factors = _reflex(base, verdicts, flows, usable, prior)
     facts = Facts(base.regions, verdicts, _rps(planned), _rps(load), base.order, base.latency_ms, overload, base.cuts)
     return ServiceDecision(
         service=base.service.name,
@@ -291,16 +321,39 @@ def _assemble(
         load_rps=facts.load_rps,
         overload=overload,
         weights=weights,
-        reflex=tables,
-        reflex_overload=factors,
-        n_minus_1=tuple(_n_minus_1(base, gone, flows, planned, facts) for gone, c in enumerate(base.capacity) if c),
-        protection=_protection(base, load),
+        reflex=(),
+        reflex_overload=(),
+        n_minus_1=(),
+        protection=(),
         reasons=explain(facts, weights, kept),
     )
 
 
+def complete(placed: Placed, before: tuple[Table, ...]) -> ServiceDecision:
+    """Return the decision with its plans. `before` are the reflex plans in force: ties go to them."""
+    base, verdicts, decision = placed.base, placed.verdicts, placed.decision
+    flows = _flows(base.demand, decision.weights)
+    load = tuple(map(sum, zip(*flows, strict=True)))
+    usable = tuple(
+        _scaled(c, v.ramp) if v and v.health is not Health.DRAINING else 0
+        for c, v in zip(_full(base, verdicts), verdicts, strict=True)
+    )
+    tables, factors = _reflex(base, verdicts, flows, usable, before)
+    return replace(
+        decision,
+        reflex=tables,
+        reflex_overload=factors,
+        n_minus_1=_n_minus_1(base, flows, placed.planned, decision),
+        protection=_protection(base, load),
+    )
+
+
 def _reflex(
-    base: Frame, verdicts: tuple[Verdict | None, ...], flows: Flows, usable: tuple[int, ...], prior: Prior | None
+    base: Frame,
+    verdicts: tuple[Verdict | None, ...],
+    flows: Flows,
+    usable: tuple[int, ...],
+    in_force: tuple[Table, ...],
 ) -> tuple[tuple[Table, ...], tuple[float, ...]]:
     """Return the priority-1 weights for the loss of every region, and how far each loss overloads the others.
 
@@ -317,36 +370,41 @@ def _reflex(
             continue
         others = any(c for r, c in enumerate(usable) if r != gone)
         plan = reflex(usable if others else undrained, base.cost_us, flows, gone)
-        before = prior.reflex[gone] if prior and prior.reflex else (None,) * len(flows)
+        before = in_force[gone] if in_force else (None,) * len(flows)
         tables.append(tuple(apportion(f, TOTAL_WEIGHT, was) for f, was in zip(plan.flows, before, strict=True)))
         factors.append(plan.overload)
     return tuple(tables), tuple(factors)
 
 
-def _n_minus_1(base: Frame, gone: int, flows: Flows, planned: tuple[int, ...], facts: Facts) -> NMinusOne:
-    if not planned[gone]:  # it serves nothing already: the plan is what is in force
-        return NMinusOne(base.regions[gone], facts.load_rps, facts.overload, 0.0)
+def _n_minus_1(base: Frame, flows: Flows, planned: tuple[int, ...], decision: ServiceDecision) -> tuple[NMinusOne, ...]:
     window = 1000 * base.service.latency_tolerance_ms
-    best = n_minus_1(base.demand, planned, base.cost_us, flows, gone, window=window)
-    return NMinusOne(
-        without=base.regions[gone],
-        load_rps=_rps(best.loads),
-        overload=max(1.0, best.overload * (1.0 - base.service.reserve)),
-        added_latency_ms=best.added_cost / 1000,
-    )
+    plans = []
+    for gone, name in enumerate(base.regions):
+        if not base.capacity[gone]:
+            continue
+        if not planned[gone]:  # it serves nothing already: the plan is what is in force
+            plans.append(NMinusOne(name, decision.load_rps, decision.overload, 0.0))
+            continue
+        best = n_minus_1(base.demand, planned, base.cost_us, flows, gone, window=window)
+        overload = max(1.0, best.overload * (1.0 - base.service.reserve))
+        plans.append(NMinusOne(name, _rps(best.loads), overload, best.added_cost / 1000))
+    return tuple(plans)
 
 
-def _no_region_serves(base: Frame, verdicts: tuple[Verdict | None, ...], prior: Prior | None) -> ServiceDecision:
+def _no_region_serves(
+    base: Frame, verdicts: tuple[Verdict | None, ...], prior: Prior | None, measured: Measured
+) -> Placed:
     """Keep the weights in force, or place everything as if all were well; the plans are those of a healthy service."""
     well = tuple(v and replace(v, health=Health.UNKNOWN, score=1.0, ramp=1.0) for v in verdicts)
-    held = decide_service(base, well, prior)
+    held = place(base, well, prior)
     why = "no region serves: the weights in force stay"
-    return replace(
-        held,
+    decision = replace(
+        held.decision,
         verdicts=verdicts,
         capacity_rps=(0.0,) * len(base.regions),
-        reasons=tuple(tuple(why if w else "0: " + why for w in row) for row in held.weights),
+        reasons=tuple(tuple(why if w else "0: " + why for w in row) for row in held.decision.weights),
     )
+    return replace(held, decision=decision, measured=measured)
 
 
 def _small(row: Row, before: Row, limit: float) -> bool:

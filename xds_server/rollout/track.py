@@ -12,13 +12,15 @@ from types import MappingProxyType
 from typing import Any
 
 from xds_server.decision.addresses import AddressBook
-from xds_server.decision.decide import Frame, Prior, cut_links, decide_service, frame
+from xds_server.decision.decide import Frame, Prior, complete, cut_links, frame, place
 from xds_server.decision.health import HealthBook
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
+from xds_server.decision.standin import stand_in
 from xds_server.decision.verdicts import Place
 from xds_server.decision.what_if import Case
 from xds_server.model import Address, Decision, Endpoint, ServiceDecision, Target, Verdict, ViewKey
 from xds_server.policy.types import HealthCheck, Policy
+from xds_server.rollout.backlog import Backlog
 from xds_server.rollout.quarantine import Quarantine
 from xds_server.snapshot.build import Builder
 from xds_server.snapshot.kinds import ENVOY
@@ -47,6 +49,7 @@ class Track:
         self._decisions: dict[str, ServiceDecision] = {}
         self.replaced_by_key: dict[tuple[ViewKey, Key], Resource] = dict(earlier.replaced_by_key) if earlier else {}
         self._forced = earlier is not None
+        self._backlog = Backlog()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a replay starts from (record/capture.py): all but what follows from the rest."""
@@ -100,35 +103,59 @@ class Track:
         before = earlier._decisions
         return [(before.get(name), now) for name, now in sorted(self._decisions.items()) if before.get(name) != now]
 
+    @property
+    def behind(self) -> bool:
+        """Return whether plans are still to be made: `decide` goes on with them."""
+        return bool(self._backlog)
+
     def decide(
         self, health: HealthBook, services: Iterable[str], ordered: Mapping[str, Ordered] = NO_ORDERS
     ) -> list[Moved]:
         """Decide again for some services (all, the first time); return what was and what is, where it differs.
 
-        `ordered` is what operators want, by service.
+        `ordered` is what operators want, by service. Where there is much to plan, plans follow in later calls
+        (backlog.py), in which `services` may be empty.
         """
-        first = self.decision is None
+        first, behind = self.decision is None, self.behind
+        names = sorted(self.frames if first else self.frames.keys() & set(services))
+        at_once = first or self._backlog.has_room(self.frames, names)
         moved: list[Moved] = []
-        for name in sorted(self.frames if first else self.frames.keys() & set(services)):
-            base, before = self.frames[name], self._decisions.get(name)
-            verdicts = self._verdicts(base, health)
-            measured = health.measured(name)
-            prior = self._prior(base, verdicts)
-            wanted = ordered.get(name, NOTHING_ORDERED)
-            after = decide_service(
-                base, verdicts, prior, forced=first and self._forced, measured=measured, ordered=wanted
-            )
-            if after != before:
-                moved.append((before, after))
-                self._decisions[name] = after
-                self.priors[name] = (
-                    base.regions,
-                    Prior(after.weights, after.verdicts, after.reflex, cut_links(base, measured), wanted),
-                )
+        for name in names:
+            moved += self._decide(name, health, ordered.get(name, NOTHING_ORDERED), first=first, at_once=at_once)
+        if behind:
+            self._backlog.work(self.frames, self._decisions)
+        if moved or not self._backlog:
+            for name, after in self._backlog.take().items():
+                moved += self._replace(after, replace(self.priors[name][1], reflex=after.reflex))
         if moved or first:
             regions = tuple(sorted(self.policy.regions))
             self.decision = Decision(regions, tuple(self._decisions[name] for name in sorted(self._decisions)))
         return moved
+
+    def _decide(self, name: str, health: HealthBook, wanted: Ordered, *, first: bool, at_once: bool) -> list[Moved]:
+        base, before = self.frames[name], self._decisions.get(name)
+        verdicts = self._verdicts(base, health)
+        measured = health.measured(name)
+        prior = self._prior(base, verdicts)
+        placed = place(base, verdicts, prior, forced=first and self._forced, measured=measured, ordered=wanted)
+        if at_once or before is None:
+            self._backlog.drop(name)
+            after = complete(placed, prior.reflex if prior else ())
+        else:
+            self._backlog.add(name, placed)
+            after = stand_in(placed, before)
+        return self._replace(
+            after, Prior(after.weights, after.verdicts, after.reflex, cut_links(base, measured), wanted)
+        )
+
+    def _replace(self, after: ServiceDecision, prior: Prior) -> list[Moved]:
+        """Put a decision in force; return what was and what is, if that differs."""
+        before = self._decisions.get(after.service)
+        if after == before:
+            return []
+        self._decisions[after.service] = after
+        self.priors[after.service] = (after.regions, prior)
+        return [(before, after)]
 
     @staticmethod
     def _verdicts(base: Frame, health: HealthBook) -> tuple[Verdict | None, ...]:

@@ -1,0 +1,56 @@
+"""What stands in for plans while weights are ahead of them: the plans of before, without what must not be used.
+
+A plan says where the traffic of r goes if it dies now, so after any change there is a better one; until it is worked
+out (rollout/backlog.py) the old one is still good in all but one respect: a region that is down or draining, or a link
+that is cut, must not be in it. Such weights are taken out and the rest keeps its proportions. A row that loses all of
+it goes to the nearest region that serves; one for which nothing serves stays, because a try is better than an error.
+
+How far a loss would overload the others, the N-1 plans and the settings that follow the load stay those of before.
+Rejected: no plans until there are new ones, which takes the reflex away in the very seconds in which a second region
+may follow the first; and waiting with the weights, of which every second costs more than a plan that is out of date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from xds_server.decision.apportion import apportion
+from xds_server.decision.decide import Placed
+from xds_server.model import TOTAL_WEIGHT, Health, Row, ServiceDecision, Table
+
+
+def stand_in(placed: Placed, before: ServiceDecision) -> ServiceDecision:
+    """Return the decision with the plans of `before`, a decision under the same policy."""
+    base, verdicts = placed.base, placed.verdicts
+    closed = {
+        r
+        for r, v in enumerate(verdicts)
+        if not (v and v.serves and v.health is not Health.DRAINING and base.capacity[r])
+    }
+    rows = [closed | {r for v, r in base.cuts if v == view} for view in range(len(base.regions))]
+    return replace(
+        placed.decision,
+        reflex=tuple(
+            _table(table, gone, rows, base.order) if base.capacity[gone] else table
+            for gone, table in enumerate(before.reflex)
+        ),
+        reflex_overload=before.reflex_overload,
+        n_minus_1=before.n_minus_1,
+        protection=before.protection,
+    )
+
+
+def _table(table: Table, gone: int, closed: Sequence[Collection[int]], order: Sequence[Sequence[int]]) -> Table:
+    if all(any(row) and not any(row[r] for r in shut) for row, shut in zip(table, closed, strict=True)):
+        return table
+    return tuple(_row(row, gone, shut, near) for row, shut, near in zip(table, closed, order, strict=True))
+
+
+def _row(row: Row, gone: int, closed: Collection[int], nearest: Sequence[int]) -> Row:
+    """Return a row of a plan for the loss of `gone` without the regions that are closed to the view."""
+    left = tuple(0 if r in closed else weight for r, weight in enumerate(row))
+    if any(left):
+        return row if left == row else apportion(left, TOTAL_WEIGHT, row)
+    best = next((r for r in nearest if r != gone and r not in closed), None)
+    return row if best is None else tuple(TOTAL_WEIGHT if r == best else 0 for r in range(len(row)))
