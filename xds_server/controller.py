@@ -21,6 +21,7 @@ from typing import Any
 
 from xds_server.decision.addresses import AddressBook
 from xds_server.decision.decide import Prior
+from xds_server.decision.fleet_size import FleetSizes
 from xds_server.decision.health import HealthBook
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
 from xds_server.decision.verdicts import Belief, Place
@@ -46,7 +47,7 @@ from xds_server.rollout.news import ClientNews, Joined, Left, Refused, Settled, 
 from xds_server.rollout.quarantine import Held, Quarantine
 from xds_server.rollout.track import Track
 from xds_server.rollout.words import edited, moves
-from xds_server.snapshot.kinds import ENVOY
+from xds_server.snapshot.kinds import ENVOY, GRPC
 from xds_server.snapshot.resource import Key, Snapshot
 
 START_GRACE_S = 1.5
@@ -117,6 +118,7 @@ class Controller:
         self._located_with: AddressBook | None = None
         self._quarantine = Quarantine()
         self._clients: dict[int, tuple[canary.Client, ViewKey]] = {}
+        self._sizes = FleetSizes()
         self._kinds = frozenset({ENVOY})
         self._track: Track | None = None
         self._candidate: Track | None = None
@@ -199,7 +201,7 @@ class Controller:
         if self._waiting(now):
             return self._told.outcome(wake_at=self._decide_by)
         moved |= self._follow_orders(inputs.behind, now)
-        stale |= self._marks_moved()
+        stale |= self._marks_moved() | self._resized(now)
         self._renew(moved, now, stale=stale)
         return self._told.outcome(trial=self._renew_candidate(moved, stale=stale), wake_at=self._wake_at(now))
 
@@ -302,6 +304,8 @@ class Controller:
         """
         before = len(self._quarantine.entries()), self._kinds
         for said in news:
+            if isinstance(said, (Joined, Left)):
+                self._count(said)
             if isinstance(said, Joined):
                 self._clients[said.stream] = (canary.Client(said.stream, said.node_id, said.view.kind), said.view)
                 self._kinds |= {said.view.kind}
@@ -316,6 +320,23 @@ class Controller:
             elif said.stream in self._clients:
                 self._refuse(said, now)
         return (len(self._quarantine.entries()), self._kinds) != before
+
+    def _count(self, said: Joined | Left) -> None:
+        """Keep count of Envoys, before the clients that are known change."""
+        known = self._clients.get(said.stream)
+        if known is not None and known[1].kind != GRPC:
+            self._sizes.left((known[1].fleet, known[1].region), known[0].node_id)
+        if isinstance(said, Joined) and said.view.kind != GRPC:
+            self._sizes.joined((said.view.fleet, said.view.region), said.node_id)
+
+    def _resized(self, now: float) -> bool:
+        """Follow the size of the fleets; True if breakers change."""
+        changed = self._sizes.settle(now)
+        for track in (self._track, self._candidate) if changed else ():
+            if track is not None:
+                track.resize(self._sizes.sizes())
+                self._told.resized = True
+        return changed
 
     def _refuse(self, said: Refused, now: float) -> None:
         """Blame the trial if the rejected content is new in it; else keep back what one client proved bad."""
@@ -387,7 +408,7 @@ class Controller:
         assert self._track is not None
         first = self._track.decision is None
         pairs = self._track.decide(self._health, moved, self._ordered)
-        if pairs or first:
+        if pairs or first or self._told.resized:
             self._told.decision = self._track.decision
             self._told.events.extend(event for pair in pairs for event in moves(*pair, now))
         if pairs or first or stale or self._told.succeeds is not None:
@@ -407,7 +428,7 @@ class Controller:
         return TrialSnapshots(frozenset(self._trial.members), self._candidate.snapshots)
 
     def _wake_at(self, now: float) -> float | None:
-        times = [self._health.next_change(now), self._orders.next_change(now)]
+        times = [self._health.next_change(now), self._orders.next_change(now), self._sizes.next_change()]
         times.append(self._trial.deadline if self._trial is not None else None)
         if self._candidate is not None and self._trial is None:
             times.append(self._decide_by)
@@ -431,6 +452,7 @@ class _Told:
         self.succeeds: Track | None = None
         self.orders: Orders | None = None
         self.answers: list[Answer] = []
+        self.resized = False
         self.names_due = False
         self.configure_due = False
 

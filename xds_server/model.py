@@ -284,12 +284,24 @@ class ServiceDecision:
     reasons: tuple[tuple[str, ...], ...]
 
 
+class FleetSize(NamedTuple):
+    """How many Envoys of a fleet are in a region: coarse, as breakers are divided by it (decision/fleet_size.py)."""
+
+    fleet: str
+    region: str
+    envoys: int
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """For every service and view: integer weights over regions, protection settings, and a reason for each number."""
+    """For every service and view: integer weights over regions, protection settings, and a reason for each number.
+
+    `sizes` are the fleets that breakers are shared out over, those of one Envoy left out.
+    """
 
     regions: tuple[str, ...]
     services: tuple[ServiceDecision, ...]
+    sizes: tuple[FleetSize, ...] = ()
 
     def service(self, name: str) -> ServiceDecision:
         """Return the decision for one service; KeyError if the policy has no such service."""

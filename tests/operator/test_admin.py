@@ -121,6 +121,7 @@ async def test_decision_before_and_after_the_first() -> None:
     assert before == {
         "policy": {"digest": None, "source": "p.yaml", "rejected": rejected},
         "regions": [],
+        "fleets": [],
         "services": [],
     }
     assert [service["service"] for service in after["services"]] == ["checkout", "search"]

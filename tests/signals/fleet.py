@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,8 @@ from xds_server.transport.server import XdsServer
 
 HOME, AWAY = "us-east-1", "eu-west-1"
 CHECK = HealthCheck(interval_ms=100, timeout_ms=100)
+
+LIMIT_S = 30.0
 
 S = TypeVar("S", bound=Signal)
 
@@ -134,13 +136,15 @@ class Scene:
         views = [ViewKey(DEFAULT_FLEET, region) for region in self.policy.regions]
         self.publisher.publish({view: build(self.policy, decision, view, addresses) for view in views})
 
-    async def sidecar(self, name: str = "sidecar-1", region: str = HOME, **options: Any) -> Sidecar:
-        """Start an Envoy, and wait until it serves."""
+    async def sidecar(
+        self, name: str = "sidecar-1", region: str = HOME, edit: Callable[[str], str] = str, **options: Any
+    ) -> Sidecar:
+        """Start an Envoy, and wait until it serves. `edit` may change the bootstrap's text."""
         directory = self.directory / name
         directory.mkdir()
         config, admin, log = directory / "envoy.json", directory / "admin", directory / "log"
         who = BootstrapOptions(region, name, DEFAULT_FLEET, "127.0.0.1", self.port, admin_port=0)
-        config.write_text(to_json(bootstrap(replace(who, **options))))
+        config.write_text(edit(to_json(bootstrap(replace(who, **options)))))
         command: list[str | Path] = [
             ENVOY,
             "-c",

@@ -12,6 +12,7 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
+from envoy.service.runtime.v3 import rtds_pb2
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from hypothesis import given, settings
@@ -29,6 +30,7 @@ MESSAGES: Mapping[str, type[Message]] = {
     TypeUrl.ROUTE: route_pb2.RouteConfiguration,
     TypeUrl.CLUSTER: cluster_pb2.Cluster,
     TypeUrl.ENDPOINT: endpoint_pb2.ClusterLoadAssignment,
+    TypeUrl.RUNTIME: rtds_pb2.Runtime,
 }
 HOME = {"us-east-1": 80, "eu-west-1": 20}
 PLAN = {"us-east-1": {"eu-west-1": 3, "sa-east-1": 1}}

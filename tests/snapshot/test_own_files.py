@@ -86,6 +86,7 @@ def test_the_names_that_are_taken_are_those_of_the_snapshots() -> None:
     """Hold the check of names to what is built, in every view: a name we come to use must be taken from then on."""
     decision, found = even(POLICY), addresses(POLICY)
     kinds = {TypeUrl.LISTENER: LISTENER, TypeUrl.ROUTE: ROUTES, TypeUrl.CLUSTER: CLUSTER}
+    kinds |= {TypeUrl.RUNTIME: TypeUrl.RUNTIME}
     for fleet in POLICY.fleets:
         for region in POLICY.regions:
             snapshot = build(POLICY, decision, ViewKey(fleet, region), found)

@@ -14,14 +14,17 @@ Sizes come from Little's law, in flight = rate × time, for one Envoy that may c
 rejected 920 of 2,400 requests in a failover to a region 200 ms away). `min_retry_concurrency` is what may fail at one
 moment, all in flight in a region: for a region that hangs, rate × the time until a try is given up.
 
-Rejected: dividing by the number of connected Envoys here. It would edit clusters as the fleet grows; runtime keys can
-move breakers without that.
+*Fair parts.* The sizes above are for one Envoy that carries a whole view, and stand in the cluster: they follow from
+the policy alone. In a fleet each Envoy is allowed `HEADROOM` times its fair part of them (`fair_part`), because load is
+never spread evenly. That goes out by runtime (snapshot/runtime.py), which closes no connection. `LEAST_PART` and
+`LEAST_RETRIES` are left to each whatever the size: a burst of one application is no runaway.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from xds_server.model import Protection
 from xds_server.policy.types import Policy, Service
@@ -33,6 +36,8 @@ CONNECT_SLACK_MS = 250
 LEAST_REQUESTS = 1024
 LEAST_RETRIES = 100
 MOST_CONCURRENT = 1_000_000
+HEADROOM = 4
+LEAST_PART = 256
 
 OVERPROVISIONING_STEPS = (100, 120, 140, 170, 200, 250, 300, 400, 500, 700, 1000)
 """Coarse, so that a small change of load is not a change of every assignment."""
@@ -82,6 +87,28 @@ def protect(policy: Policy, service: Service, view: str) -> Mapping[str, Protect
         region: _protect(service, deployment.capacity_rps, worst_ms, per_try_ms, connect_ms)
         for region, deployment in service.deployments.items()
     }
+
+
+class FairPart(NamedTuple):
+    """What one Envoy of a fleet may have in flight to one region cluster: requests, and retries whatever the budget."""
+
+    max_requests: int
+    min_retry_concurrency: int
+    reason: str
+
+
+def fair_part(protection: Protection, envoys: int) -> FairPart:
+    """Return what each of so many Envoys is allowed: `HEADROOM` times its part, never more than one Envoy alone."""
+    return FairPart(
+        _part(protection.max_requests, envoys, LEAST_PART),
+        _part(protection.min_retry_concurrency, envoys, LEAST_RETRIES),
+        f"{HEADROOM} × {protection.max_requests:,} requests and {protection.min_retry_concurrency:,} retries"
+        f" ÷ {envoys:,} Envoys, at least {LEAST_PART} and {LEAST_RETRIES}, at most the whole",
+    )
+
+
+def _part(whole: int, envoys: int, least: int) -> int:
+    return min(whole, max(least, -(-HEADROOM * whole // max(1, envoys))))
 
 
 def _protect(service: Service, rate: float, worst_ms: float, per_try_ms: int, connect_ms: int) -> Protection:

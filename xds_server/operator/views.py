@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xds_server.model import Decision, Health, NMinusOne, Protection, Row, ServiceDecision, Table, Verdict
+from xds_server.decision.protection import fair_part
+from xds_server.model import Decision, FleetSize, Health, NMinusOne, Protection, Row, ServiceDecision, Table, Verdict
 from xds_server.operator.events import Entry
 from xds_server.rollout.quarantine import Held
 from xds_server.transport.clients import ClientStatus
@@ -67,10 +68,12 @@ def decision_json(decision: Decision | None, policy: PolicyStatus, now: float, s
     """Return the whole decision with its reasons, or what it says of one service; empty lists before the first."""
     services = decision.services if decision is not None else ()
     regions = decision.regions if decision is not None else ()
+    sizes = decision.sizes if decision is not None else ()
     return {
         "policy": policy_json(policy),
         "regions": [region_json(region, services, now) for region in regions],
-        "services": [_service_json(found, now) for found in services if service in {None, found.service}],
+        "fleets": [size._asdict() for size in sizes],
+        "services": [_service_json(found, now, sizes) for found in services if service in {None, found.service}],
     }
 
 
@@ -95,7 +98,7 @@ def _since(verdict: Verdict, now: float) -> Json:
     return {"since_s": round(max(0.0, now - verdict.since), 1)}
 
 
-def _service_json(service: ServiceDecision, now: float) -> Json:
+def _service_json(service: ServiceDecision, now: float, sizes: tuple[FleetSize, ...]) -> Json:
     deployed = [r for r, verdict in enumerate(service.verdicts) if verdict is not None]
     names = service.regions
     return {
@@ -105,7 +108,7 @@ def _service_json(service: ServiceDecision, now: float) -> Json:
         "views": [_view_json(service, v, deployed) for v in range(len(names))],
         "reflex": {names[r]: _table_json(names, service.reflex[r], deployed) for r in deployed},
         "n_minus_1": [_n_minus_1_json(names, plan, deployed) for plan in service.n_minus_1],
-        "protection": {names[v]: _protections_json(names, row) for v, row in enumerate(service.protection)},
+        "protection": {names[v]: _protections_json(names, row, v, sizes) for v, row in enumerate(service.protection)},
     }
 
 
@@ -153,9 +156,15 @@ def _n_minus_1_json(names: tuple[str, ...], plan: NMinusOne, deployed: list[int]
     }
 
 
-def _protections_json(names: tuple[str, ...], row: tuple[Protection | None, ...]) -> Json:
+def _protections_json(
+    names: tuple[str, ...], row: tuple[Protection | None, ...], view: int, sizes: tuple[FleetSize, ...]
+) -> Json:
+    """Return the settings of one view's region clusters; `per_envoy` by fleet, where it has more than one Envoy."""
+    here = [(size.fleet, size.envoys) for size in sizes if size.region == names[view]]
     return {
-        names[r]: asdict(settings) | {"reasons": dict(settings.reasons)}
+        names[r]: asdict(settings)
+        | {"reasons": dict(settings.reasons)}
+        | {"per_envoy": {fleet: fair_part(settings, envoys)._asdict() for fleet, envoys in here}}
         for r, settings in enumerate(row)
         if settings is not None
     }

@@ -18,7 +18,7 @@ from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
 from xds_server.decision.standin import stand_in
 from xds_server.decision.verdicts import Place
 from xds_server.decision.what_if import Case
-from xds_server.model import Address, Decision, Endpoint, ServiceDecision, Target, Verdict, ViewKey
+from xds_server.model import Address, Decision, Endpoint, FleetSize, ServiceDecision, Target, Verdict, ViewKey
 from xds_server.policy.types import HealthCheck, Policy
 from xds_server.rollout.backlog import Backlog
 from xds_server.rollout.quarantine import Quarantine
@@ -46,6 +46,7 @@ class Track:
         self._builder = Builder()
         self.frames = _frames(policy, earlier)
         self.priors: dict[str, tuple[tuple[str, ...], Prior]] = dict(earlier.priors if earlier else priors)
+        self.sizes: tuple[FleetSize, ...] = earlier.sizes if earlier else ()
         self._decisions: dict[str, ServiceDecision] = {}
         self.replaced_by_key: dict[tuple[ViewKey, Key], Resource] = dict(earlier.replaced_by_key) if earlier else {}
         self._forced = earlier is not None
@@ -129,7 +130,8 @@ class Track:
                 moved += self._replace(after, replace(self.priors[name][1], reflex=after.reflex))
         if moved or first:
             regions = tuple(sorted(self.policy.regions))
-            self.decision = Decision(regions, tuple(self._decisions[name] for name in sorted(self._decisions)))
+            decided = tuple(self._decisions[name] for name in sorted(self._decisions))
+            self.decision = Decision(regions, decided, self.sizes)
         return moved
 
     def _decide(self, name: str, health: HealthBook, wanted: Ordered, *, first: bool, at_once: bool) -> list[Moved]:
@@ -163,6 +165,12 @@ class Track:
             health.verdict(Place(base.service.name, region)) if region in base.service.deployments else None
             for region in base.regions
         )
+
+    def resize(self, sizes: tuple[FleetSize, ...]) -> None:
+        """Share breakers out over fleets of these sizes from the next `build` on."""
+        self.sizes = sizes
+        if self.decision is not None:
+            self.decision = replace(self.decision, sizes=sizes)
 
     def cases(self, health: HealthBook, ordered: Mapping[str, Ordered] = NO_ORDERS) -> tuple[Case, ...]:
         """Return what every decision rests on, for questions about what would be if (decision/what_if.py)."""

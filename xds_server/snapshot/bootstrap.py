@@ -10,7 +10,8 @@ all resources come on one stream.
   after fifteen seconds. For the case that it must start all the same there is the break-glass bootstrap.
 - **Overload** (Envoy, "Overload manager"): downstream connections are limited, the heap shrinks, keep-alive ends and
   requests are refused as it fills. Without the first limit Envoy warns at start. The admin page is exempt.
-- **Runtime** has an admin layer, so that an operator on the machine can change a key; a layer of ours comes with RTDS.
+- **Runtime** has an admin layer, so that an operator on the machine can change a key, and under it a layer of ours,
+  which moves breakers with the size of the fleet (runtime.py). If that does not come soon, Envoy starts without.
 - **Signals** (LRS, HDS) come over the same cluster, each on a stream of its own; what is logged comes with the listener
   (access_log.py). Each can be switched off here: the last one by runtime keys in a layer under the admin's, so that an
   operator on the machine can still turn it on.
@@ -41,7 +42,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from xds_server.snapshot import access_log
+from xds_server.snapshot import access_log, runtime
 from xds_server.snapshot.clusters import HTTP_OPTIONS, ads_source, http2_keepalive
 from xds_server.snapshot.endpoints import is_host_name, socket_address
 from xds_server.snapshot.resource import Resource, Snapshot, TypeUrl
@@ -53,6 +54,7 @@ PING_INTERVAL_MS = 10_000
 PING_TIMEOUT_MS = 5_000
 TCP_KEEPALIVE_S = 10
 RECONNECT_MS = (500, 5_000)
+RUNTIME_FETCH_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ def bootstrap(options: BootstrapOptions) -> bootstrap_pb2.Bootstrap:
     dynamic.ads_config.CopyFrom(_ads(delta=options.delta))
     dynamic.lds_config.CopyFrom(ads_source(0))
     dynamic.cds_config.CopyFrom(ads_source(0))
+    message.layered_runtime.layers.insert(0, _runtime_layer())
     if options.load_reports:
         message.cluster_manager.load_stats_config.CopyFrom(_stream())
     if options.health_checks:
@@ -127,9 +130,14 @@ def _to_dict(message: Message) -> dict[str, object]:
     return found
 
 
+def _runtime_layer() -> bootstrap_pb2.RuntimeLayer:
+    source = bootstrap_pb2.RuntimeLayer.RtdsLayer(name=runtime.LAYER, rtds_config=ads_source(RUNTIME_FETCH_MS))
+    return bootstrap_pb2.RuntimeLayer(name=runtime.LAYER, rtds_layer=source)
+
+
 def _base(options: BootstrapOptions) -> bootstrap_pb2.Bootstrap:
     """Return what both bootstraps share: the node, the admin page, runtime, overload, stats."""
-    runtime = bootstrap_pb2.RuntimeLayer
+    layer = bootstrap_pb2.RuntimeLayer
     return bootstrap_pb2.Bootstrap(
         node=base_pb2.Node(
             id=options.node_id,
@@ -139,7 +147,7 @@ def _base(options: BootstrapOptions) -> bootstrap_pb2.Bootstrap:
         admin=bootstrap_pb2.Admin(
             address=socket_address(options.admin_host, options.admin_port), ignore_global_conn_limit=True
         ),
-        layered_runtime=bootstrap_pb2.LayeredRuntime(layers=[runtime(name="admin", admin_layer=runtime.AdminLayer())]),
+        layered_runtime=bootstrap_pb2.LayeredRuntime(layers=[layer(name="admin", admin_layer=layer.AdminLayer())]),
         overload_manager=_overload(options),
         deferred_stat_options=bootstrap_pb2.Bootstrap.DeferredStatOptions(enable_deferred_creation_stats=True),
     )

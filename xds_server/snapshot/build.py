@@ -6,6 +6,7 @@ assignment. What moves is kept apart, so that each change touches one type:
     weights                                routes (RDS)
     reflex plans, overprovisioning, hosts  assignments (EDS)
     protection, protocol, timeouts         clusters (CDS): follows the policy alone
+    breakers by the size of the fleet      a runtime layer (RTDS)
     where a sidecar listens                the listener (LDS)
 
 Versions are hashes of deterministic bytes; the order in which regions, services, endpoints or addresses were given
@@ -24,10 +25,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from xds_server.decision.protection import per_try_timeout_ms
+from xds_server.decision.protection import HEADROOM, per_try_timeout_ms
 from xds_server.model import Address, Decision, Endpoint, Protection, Row, ServiceDecision, Target, ViewKey
 from xds_server.policy.types import Deployment, Fleet, OwnResource, Policy, Service
-from xds_server.snapshot import grpc_view, listeners, routes
+from xds_server.snapshot import grpc_view, listeners, routes, runtime
 from xds_server.snapshot.clusters import cluster_name, cluster_rest, named
 from xds_server.snapshot.endpoints import Encoded, assignment, encode_hosts, hosts_of, is_host_name
 from xds_server.snapshot.kinds import GRPC, lacking
@@ -130,13 +131,13 @@ class Builder:
         fleet = policy.fleet_for(view.fleet)
         if fleet is None or view.region not in decision.regions:
             raise Inconsistent(f"the policy has no view {view}")
-        parts = [
-            self._part(_facts(policy, service, decided, view, hosts[service.name]))
-            for service in policy.services_of(fleet)
-        ]
+        facts = [_facts(policy, service, decided, view, hosts[service.name]) for service in policy.services_of(fleet)]
+        parts = [self._part(of_service) for of_service in facts]
         resources = [resource for part in parts for resource in part.resources]
         if view.kind != GRPC:
-            resources += [self._listener(fleet), self._routes(view, parts), *self._own(policy, view)]
+            sizes = {(size.fleet, size.region): size.envoys for size in decision.sizes}
+            runtime_layer = self._runtime(view, facts, sizes.get((view.fleet, view.region), 1))
+            resources += [self._listener(fleet), self._routes(view, parts), runtime_layer, *self._own(policy, view)]
         return self._memo.get(("snapshot", view), resources, lambda: _consistent(Snapshot.of(resources)))
 
     def _part(self, facts: _Facts) -> _Part:
@@ -223,6 +224,22 @@ class Builder:
             ("routes", view),
             (hosts, needs),
             lambda: _resource(TypeUrl.ROUTE, name, routes.route_configuration(name, hosts), needs),
+        )
+
+    def _runtime(self, view: ViewKey, facts: list[_Facts], envoys: int) -> Resource:
+        """Return the breakers of one view's Envoys; a fleet as small as the head-room gets none."""
+        entries = [self._breakers(of_service, envoys) for of_service in facts] if envoys > HEADROOM else []
+        return self._memo.get(
+            ("runtime", view.fleet, view.region),
+            entries,
+            lambda: _resource(TypeUrl.RUNTIME, runtime.LAYER, runtime.layer(entries)),
+        )
+
+    def _breakers(self, facts: _Facts, envoys: int) -> bytes:
+        return self._memo.get(
+            ("breakers", facts.service.name, facts.view, envoys),
+            facts.protection,
+            lambda: runtime.breakers(facts.service.name, facts.regions, facts.protection, envoys),
         )
 
     def _own(self, policy: Policy, view: ViewKey) -> Iterator[Resource]:

@@ -16,6 +16,7 @@ from xds_server.snapshot.listeners import LISTENER, ROUTE_CONFIGURATION
 from xds_server.snapshot.own.draft import NOUNS, Draft
 from xds_server.snapshot.own.message import Reference
 from xds_server.snapshot.resource import Key, TypeUrl
+from xds_server.snapshot.runtime import LAYER
 
 
 def check(drafts: list[Draft], policy: Policy) -> None:
@@ -79,7 +80,7 @@ def _ours(policy: Policy, fleet: Fleet) -> frozenset[Key]:
     services = policy.services_of(fleet)
     clusters = [cluster_name(service.name, region) for service in services for region in service.deployments]
     return frozenset(
-        [Key(TypeUrl.LISTENER, LISTENER), Key(TypeUrl.ROUTE, ROUTE_CONFIGURATION)]
+        [Key(TypeUrl.LISTENER, LISTENER), Key(TypeUrl.ROUTE, ROUTE_CONFIGURATION), Key(TypeUrl.RUNTIME, LAYER)]
         + [Key(type_url, name) for name in clusters for type_url in (TypeUrl.CLUSTER, TypeUrl.ENDPOINT)]
     )
 
