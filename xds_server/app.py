@@ -4,7 +4,7 @@
     LRS, HDS, ALS, agents ───────┤
     probes ─► Prober ────────────┼► ControlLoop ─► _Desk ─┼► prober, resolver, watchers: what to watch next
     DNS ─► Resolver ─────────────┘                        ├► events: log, EventLog, metrics ─► AdminServer
-                                                          └► Keeper ─► state directory
+                                                          └► Keeper, Chronicle ─► state directory
 
 Start: policy and memory first, then the ports, so that what cannot work is said at once and in one line. Ready means
 that a decision is in force. Stop: Envoys are told to go elsewhere and keep what they have; the memory is saved last.
@@ -28,6 +28,8 @@ from xds_server.control_loop import ControlLoop
 from xds_server.controller import Controller, Memory, Outcome
 from xds_server.decision.watchers import choose
 from xds_server.decision.what_if import Loss, losses
+from xds_server.history.archive import HISTORY, IN_MEMORY, Archive, Limits
+from xds_server.history.chronicle import Chronicle
 from xds_server.model import Decision, Event, Observation, Resolution, ViewKey
 from xds_server.operator.admin import AdminServer, CannotListenError, NotTakenError, Retried
 from xds_server.operator.client_words import client_event, client_news
@@ -35,7 +37,7 @@ from xds_server.operator.events import EventLog
 from xds_server.operator.logs import Style, log_event, set_up
 from xds_server.operator.metrics import Metrics
 from xds_server.operator.signal_log import SignalLog
-from xds_server.operator.views import PolicyStatus
+from xds_server.operator.views import PolicyStatus, weights_json
 from xds_server.policy.types import Policy
 from xds_server.protocol.events import Code, Identified
 from xds_server.rollout.quarantine import Held
@@ -69,6 +71,7 @@ class Options:
     `record_bytes` bounds the record of what went into decisions; 0, or no `state_dir`, and nothing is recorded.
     With `live_signals` what Envoys and agents report has a say in decisions; without, the control plane's own probes
     alone have, and the reports are shown. `admin_names` are host names that the admin side answers to.
+    `history_days` is how long history is kept in the `state_dir`.
     """
 
     policy: Path
@@ -82,6 +85,7 @@ class Options:
     max_connection_age_s: float | None = None
     live_signals: bool = False
     admin_names: tuple[str, ...] = ()
+    history_days: float = 30.0
 
 
 class StartError(Exception):
@@ -97,14 +101,16 @@ def run(options: Options) -> None:
             if options.state_dir is not None:
                 directory = stack.enter_context(StateDirectory(options.state_dir, log.warning))
                 state = stack.enter_context(State(directory, time.time))
-            asyncio.run(_serve(options, state, log))
+            archive = stack.enter_context(_archive(options, log))
+            asyncio.run(_serve(options, state, archive, log))
         except (StateError, BindError, CannotListenError) as error:
             raise StartError(str(error)) from error
 
 
-async def _serve(options: Options, state: State | None, log: logging.Logger) -> None:
+async def _serve(options: Options, state: State | None, archive: Archive, log: logging.Logger) -> None:
     first = _first_policy(options, state)
-    desk = _Desk(options, _memory(state), log)
+    chronicle = Chronicle(archive, weights_json, time.time, log.error)
+    desk = _Desk(options, _memory(state), chronicle, log)
     desk.keep_in(state)
     desk.begin(first)
     stop = asyncio.Event()
@@ -117,6 +123,12 @@ async def _serve(options: Options, state: State | None, log: logging.Logger) -> 
     finally:
         await desk.xds.stop()
         await desk.admin.stop()
+
+
+def _archive(options: Options, log: logging.Logger) -> Archive:
+    if options.state_dir is None:
+        return Archive(None, IN_MEMORY, log.warning)
+    return Archive(options.state_dir / HISTORY, Limits(options.history_days * 86400.0), log.warning)
 
 
 def _first_policy(options: Options, state: State | None) -> Accepted:
@@ -162,8 +174,9 @@ class _Part(Protocol):
 class _Desk:
     """Where everything crosses: hands what arrives to the loop, and what the loop decides to those who want it."""
 
-    def __init__(self, options: Options, memory: Memory | None, log: logging.Logger) -> None:
+    def __init__(self, options: Options, memory: Memory | None, history: Chronicle, log: logging.Logger) -> None:
         self._log = log
+        self._history = history
         self._options = options
         self._controller = Controller(memory)
         self._loop = ControlLoop(self._controller, now, self._decided)
@@ -218,7 +231,7 @@ class _Desk:
     async def run(self, stop: asyncio.Event, addresses: dict[str, str]) -> None:
         """Run all parts until `stop`; say on standard output when ready."""
         async with asyncio.TaskGroup() as group:
-            parts: list[_Part] = [self._loop, self._prober, self._resolver, self._reader, self._signals]
+            parts: list[_Part] = [self._loop, self._prober, self._resolver, self._reader, self._signals, self._history]
             parts += [part for part in (self._keeper, self._recorder) if part is not None]
             tasks = [group.create_task(part.run(), name=type(part).__name__) for part in parts]
             tasks.append(group.create_task(self._announce(addresses)))
@@ -342,6 +355,7 @@ class _Desk:
             self._resolver.set_names(outcome.names)
         if outcome.decision is not None:
             self._metrics.decided(self._loop.step_seconds)
+            self._history.decided(outcome.decision, self._status.digest or "", now())
         self._publish(outcome)
         if self._keeper is not None and (outcome.decision is not None or outcome.events):
             self._keeper.changed()
@@ -356,7 +370,9 @@ class _Desk:
         self._publisher.trial(trial.snapshots if trial else {}, trial.members if trial else frozenset())
 
     def _tell(self, event: Event) -> None:
-        self._events.add(event, time.time())
+        wall = time.time()
+        self._events.add(event, wall)
+        self._history.happened(event, wall)
         self._metrics.event(event)
         log_event(self._log, event)
 
@@ -386,6 +402,10 @@ class _Desk:
     def events(self) -> EventLog:
         """Return the recent events."""
         return self._events
+
+    def history(self) -> Chronicle:
+        """Return what is kept of the past."""
+        return self._history
 
     def clients(self) -> tuple[ClientStatus, ...]:
         """Return who is connected."""

@@ -124,6 +124,17 @@ resources_option = click.option(
     show_envvar=True,
     help="Keeps the last decision, so that a restart moves nothing without fresh evidence. Recommended.",
 )
+@click.option(
+    "--history-days",
+    type=click.FloatRange(min=0, min_open=True, max=3650),
+    metavar="DAYS",
+    default=30,
+    show_default=True,
+    envvar="XDS_SERVER_HISTORY_DAYS",
+    show_envvar=True,
+    help="Keep what happened and was decided for so long in the state directory, within 256 MiB; without one, the last "
+    "three hours are kept in memory.",
+)
 @resources_option
 @click.option(
     "--record",
@@ -179,6 +190,7 @@ def serve(
     admin: HostPort,
     admin_names: tuple[str, ...],
     state_dir: Path | None,
+    history_days: float,
     resources: Path | None,
     record: int,
     max_connection_age: float,
@@ -201,6 +213,7 @@ def serve(
         admin=admin,
         admin_names=admin_names,
         state_dir=state_dir,
+        history_days=history_days,
         log_level=log_level,
         log_format=log_format,
         record_bytes=record * 2**20,

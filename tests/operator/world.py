@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -11,12 +12,14 @@ import aiohttp
 
 from tests.support import decisions
 from xds_server.decision.what_if import Loss
+from xds_server.history.archive import IN_MEMORY, Archive
+from xds_server.history.chronicle import Chronicle
 from xds_server.model import Decision, Health, NMinusOne, Verdict, ViewKey
 from xds_server.operator.admin import AdminServer, NotTakenError, Retried
 from xds_server.operator.events import EventLog
 from xds_server.operator.metrics import Metrics
 from xds_server.operator.signal_log import SignalLog
-from xds_server.operator.views import PolicyStatus
+from xds_server.operator.views import PolicyStatus, weights_json
 from xds_server.protocol.events import Identified, Nacked
 from xds_server.protocol.typestate import Refusal, TypeStatus
 from xds_server.rollout.quarantine import Held
@@ -63,6 +66,11 @@ def client(node_id: str, region: str = "us-east-1", stream: int = 1) -> ClientSt
     )
 
 
+def in_memory() -> Chronicle:
+    """A history that goes with the test."""
+    return Chronicle(Archive(None, IN_MEMORY, print), weights_json, time.time, print)
+
+
 @dataclass
 class Process:
     """The `Source` of the tests; set what the test needs."""
@@ -73,6 +81,7 @@ class Process:
     status: PolicyStatus = PolicyStatus("policy.yaml", "abc123")  # noqa: RUF009  (frozen)
     connected: tuple[ClientStatus, ...] = ()
     log: EventLog = field(default_factory=EventLog)
+    chronicle: Chronicle | None = None
     said: SignalLog = field(default_factory=SignalLog)
     objection: str = ""
     reports: list[bytes] = field(default_factory=list)
@@ -96,6 +105,10 @@ class Process:
 
     def events(self) -> EventLog:
         return self.log
+
+    def history(self) -> Chronicle:
+        self.chronicle = self.chronicle or in_memory()
+        return self.chronicle
 
     def clients(self) -> tuple[ClientStatus, ...]:
         return self.connected
@@ -160,3 +173,5 @@ async def serving(process: Process, names: tuple[str, ...] = ()) -> AsyncIterato
             yield Site(f"http://{address}", session)
     finally:
         await server.stop()
+        if process.chronicle is not None:
+            process.chronicle.archive.close()

@@ -17,7 +17,8 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Collection, Generator
+import time
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -30,9 +31,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from xds_server.decision.what_if import MOST_DEMAND, Loss
+from xds_server.history.chronicle import Chronicle
 from xds_server.model import Address, Decision
 from xds_server.operator.broadcast import Broadcast
 from xds_server.operator.events import KEPT, EventLog
+from xds_server.operator.history_pages import HistoryPages
 from xds_server.operator.live import live_topics, stream
 from xds_server.operator.plans import plans_json
 from xds_server.operator.problems import problem
@@ -53,6 +56,9 @@ MOST_CONNECTIONS = 256
 
 MOST_BODY = 256 * 1024
 """A thousand reports."""
+
+
+Handler = Callable[[Request], Coroutine[None, None, Response]]
 
 
 class CannotListenError(Exception):
@@ -93,6 +99,9 @@ class Source(Protocol):
     def events(self) -> EventLog:
         """Return the recent events."""
 
+    def history(self) -> Chronicle:
+        """Return what is kept of the past."""
+
     def clients(self) -> tuple[ClientStatus, ...]:
         """Return who is connected."""
 
@@ -120,7 +129,7 @@ class AdminApp:
         self._names = names
         self._page = WebPage()
         self.broadcast = Broadcast(*live_topics(source))
-        self._pages = {
+        self._pages: dict[str, tuple[str, Handler]] = {
             "/": ("this list; the web page, in a browser", self._index),
             "/page/{name}": ("the parts of the web page", self._page.part),
             "/live": ("200 while the process runs", self._live),
@@ -134,6 +143,8 @@ class AdminApp:
             "/api/v1/policy": ("the policy in force, and the errors of a refused edit", self._policy),
             "/api/v1/signals": ("what each source of signals last said, and how old it is", self._signals),
         }
+        history = HistoryPages(source.history, time.time).pages()
+        self._pages |= {path: (what, _page(handler)) for path, (what, handler) in history.items()}
         self._posts = {
             "/api/v1/reports": ("POST: what an agent says of a region, as JSON", self._report),
             "/api/v1/retry": ("POST: try again what Envoys rejected, as JSON: {}", self._retry),
@@ -253,6 +264,13 @@ def _factor(request: Request, name: str) -> float:
     if not 0 < factor <= MOST_DEMAND:
         raise HTTPException(400, f"{name} must be a number above 0, at most {MOST_DEMAND:g}, not {text[:40]!r}")
     return factor
+
+
+def _page(answer: Callable[[Request], Awaitable[object]]) -> Handler:
+    async def page(request: Request) -> Response:
+        return _json(await answer(request))
+
+    return page
 
 
 def _json(value: object) -> Response:

@@ -99,17 +99,28 @@ def _since(verdict: Verdict, now: float) -> Json:
 
 
 def _service_json(service: ServiceDecision, now: float, sizes: tuple[FleetSize, ...]) -> Json:
-    deployed = [r for r, verdict in enumerate(service.verdicts) if verdict is not None]
+    deployed = _deployed(service)
     names = service.regions
-    return {
-        "service": service.service,
-        "overload": round(service.overload, 4),
-        "regions": [_place_json(service, r, now) for r in deployed],
-        "views": [_view_json(service, v, deployed) for v in range(len(names))],
+    return weights_json(service, now) | {
         "reflex": {names[r]: _table_json(names, service.reflex[r], deployed) for r in deployed},
         "n_minus_1": [_n_minus_1_json(names, plan, deployed) for plan in service.n_minus_1],
         "protection": {names[v]: _protections_json(names, row, v, sizes) for v, row in enumerate(service.protection)},
     }
+
+
+def weights_json(service: ServiceDecision, now: float) -> Json:
+    """Return what is decided for a service without its plans and protection: what history keeps."""
+    deployed = _deployed(service)
+    return {
+        "service": service.service,
+        "overload": round(service.overload, 4),
+        "regions": [_place_json(service, r, now) for r in deployed],
+        "views": [_view_json(service, v, deployed) for v in range(len(service.regions))],
+    }
+
+
+def _deployed(service: ServiceDecision) -> list[int]:
+    return [r for r, verdict in enumerate(service.verdicts) if verdict is not None]
 
 
 def _place_json(service: ServiceDecision, r: int, now: float) -> Json:

@@ -1,0 +1,1 @@
+"""What happened and what was decided, kept so that it can be asked for later."""
