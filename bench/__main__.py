@@ -15,6 +15,7 @@ from bench.fanout import fanout
 from bench.faults import blackhole, errors, kill, marked_overload, overload
 from bench.figures import Figure, Result, as_json, table
 from bench.latency import latency
+from bench.route_bytes import route_bytes
 from bench.run import CannotMeasureError, Run, load_average, machine
 from bench.serve import edit, size, start
 from bench.snapshots import snapshots
@@ -30,6 +31,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[[Run], list[Figure]]]] = {
     "decision": ("the decision with all plans when a region dies", decision),
     "allocation": ("single allocations", allocation),
     "snapshots": ("building what Envoys are sent", snapshots),
+    "route-bytes": ("what one Envoy is sent when one service's weights move", route_bytes),
     "serve-start": ("`xds-server serve` from start to ready", start),
     "serve-size": ("its memory and CPU with 100 services and 4 Envoys", size),
     "latency": ("latency added against a bare static route", latency),

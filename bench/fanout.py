@@ -212,7 +212,7 @@ class _Ours:
         await self._server.stop(0.0)
 
     @staticmethod
-    def _assign(_: Identified) -> ViewKey:
+    def _assign(_: Identified, __: object) -> ViewKey:
         return _VIEW
 
     def _heard(self, event: ClientEvent) -> None:

@@ -35,17 +35,17 @@ def _sized(run: Run, of: Policy, size: str, runs: int) -> list[Figure]:
     cold: list[float] = []
     warm: list[float] = []
     for _ in range(runs):
-        round_ = _Round(of)
+        round_ = Round(of)
         cold += cpu_ms(lambda here=round_: here.build(before), 1)  # type: ignore[misc]
         warm += cpu_ms(lambda here=round_: here.build(after), 1)  # type: ignore[misc]
-    note = _sizes(_Round(of).build(before))
+    note = _sizes(Round(of).build(before))
     return [
         Figure(f"build all snapshots, {size}", "ms CPU", tuple(cold), note=note),
         Figure(f"build again after one region died, {size}", "ms CPU", tuple(warm)),
     ]
 
 
-class _Round:
+class Round:
     """A builder and its unchanging inputs."""
 
     def __init__(self, of: Policy) -> None:
@@ -54,8 +54,9 @@ class _Round:
         self._views = [ViewKey(fleet, region) for fleet in of.fleets for region in of.regions]
         self._addresses = {endpoint: (Address(endpoint.host, endpoint.port),) for endpoint in _endpoints(of)}
 
-    def build(self, decision: Decision) -> dict[ViewKey, Snapshot]:
-        return self._builder.build_all(self._policy, decision, self._views, self._addresses)
+    def build(self, decision: Decision, *views: ViewKey) -> dict[ViewKey, Snapshot]:
+        """Build these views, or those of all Envoys."""
+        return self._builder.build_all(self._policy, decision, views or self._views, self._addresses)
 
 
 def _endpoints(of: Policy) -> list[Endpoint]:

@@ -60,6 +60,7 @@ from xds_server.transport.clients import ClientEvent, ClientStatus, Refused
 from xds_server.transport.options import TransportOptions
 from xds_server.transport.publisher import Publisher
 from xds_server.transport.server import BindError, XdsServer
+from xds_server.transport.services import Method
 
 now = time.monotonic
 
@@ -298,8 +299,8 @@ class _Desk:
     def _resolved(self, resolution: Resolution) -> None:
         self._loop.put(resolution)
 
-    def _assign(self, node: Identified) -> ViewKey:
-        """Return the view of a client. Raises Refused with what to put in its bootstrap."""
+    def _assign(self, node: Identified, method: Method | None = None) -> ViewKey:
+        """Return the view of a client that asks by this method. Raises Refused with what to put in its bootstrap."""
         if self._policy is None:
             raise Refused(Code.UNAVAILABLE, "no policy yet")
         regions = ", ".join(self._policy.regions)
@@ -315,7 +316,8 @@ class _Desk:
             known = ", ".join(self._policy.fleets)
             what = f"node.cluster {node.cluster!r} is not a fleet of the policy"
             raise Refused(Code.FAILED_PRECONDITION, f"{what}; set it in the bootstrap to one of: {known}")
-        return ViewKey(fleet.name, node.region, kind_of(node.agent, node.version))
+        delta = method is not None and method.aggregated_delta
+        return ViewKey(fleet.name, node.region, kind_of(node.agent, node.version, delta=delta))
 
     def _view_of(self, node: Identified) -> ViewKey | None:
         """Return the view of a client that reports; None if it has none."""

@@ -87,7 +87,7 @@ class SnapshotServer:
         self._notices: set[asyncio.Task[None]] = set()
         self._server = XdsServer(
             address,
-            assign=lambda node: _view(group_of(node)),
+            assign=lambda node, _: _view(group_of(node)),
             publisher=self._publisher,
             on_event=self._hear,
             options=options,

@@ -108,12 +108,23 @@ def fleet(admin: str) -> list[dict[str, Any]]:
         return found
 
 
-def test_takes_everything_and_routes(tmp_path: Path, release: str) -> None:
+@pytest.mark.parametrize("options", [(), ("--delta",)], ids=["sotw", "delta"])
+def test_takes_everything_and_routes(tmp_path: Path, release: str, options: tuple[str, ...]) -> None:
     with backend() as port, closing(Ports(1, random.Random())) as free:
         policy = tmp_path / "policy.yaml"
         policy.write_text(POLICY.format(port=port, listen=free.numbers[0]))
         with control_plane(policy) as at:
-            bootstrap = [PROGRAM, "bootstrap", "--region", "us-east-1", "--xds", at["xds"], "--admin-port", "0"]
+            bootstrap = [
+                PROGRAM,
+                "bootstrap",
+                *options,
+                "--region",
+                "us-east-1",
+                "--xds",
+                at["xds"],
+                "--admin-port",
+                "0",
+            ]
             text = subprocess.run(bootstrap, check=True, capture_output=True, text=True).stdout
             with EnvoyProcess(tmp_path, text, program=binary(release), flags=STRICT) as envoy:
                 assert get(envoy.listener_port(), "plain.demo") == 200
@@ -124,7 +135,8 @@ def test_takes_everything_and_routes(tmp_path: Path, release: str) -> None:
     refused = {name: n for name, n in stats.items() if not name.endswith("update_success") and n}
     assert not refused
     assert stats["server.static_unknown_fields"] == stats["server.dynamic_unknown_fields"] == 0
-    assert client["kind"] == ENVOY
+    assert client["kind"] == kind_of("envoy", client["version"], delta=bool(options))
+    assert ("VHDS" in client["types"]) == (bool(options) and release != "1.36")
     assert {t: said["nacked"] for t, said in client["types"].items()} == dict.fromkeys(client["types"])
 
 

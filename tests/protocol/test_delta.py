@@ -11,6 +11,7 @@ from xds_server.protocol.delta import DeltaStream
 from xds_server.protocol.delta_wire import DeltaRequest
 from xds_server.protocol.events import Acked, Code, Nacked, ProtocolError, StaleNonce, Subscribed, Version
 from xds_server.protocol.sharing import Sharing
+from xds_server.snapshot.resource import Snapshot
 
 TWO = world("C a=1", "C b=1", "E a=1", "E b=1")
 
@@ -410,6 +411,43 @@ class TestVirtualHosts:
         assert peer.settles(self.SHOP) == ["V 1: ?shop/new.example.com"]
         assert peer.settles(world("V shop/new=1 @ shop/new.example.com")) == ["V 2: shop/new=1"]
         assert peer.settles(self.SHOP) == ["V 3: -shop/new"]
+
+
+class TestVirtualHostsTogether:
+    """The virtual hosts of one route configuration move as it would itself: all, once what they need is in place."""
+
+    HOME = ("C a=1", "E a=1", "L l=1 > R:r", "R r=1")
+    BEFORE = world(*HOME, "V r/old=1 > C:a", "V r/other=1 > C:a", "V q/x=1 > C:a")
+    MOVED = ("V r/new=1 > C:b", "V r/other=2 > C:a")
+
+    def on(self, before: Snapshot) -> DeltaPeer:
+        peer = delta_envoy_on(before, "a")
+        peer.asks("V")
+        peer.settles(before)
+        return peer
+
+    def test_one_change_moves_one(self) -> None:
+        peer = self.on(self.BEFORE)
+        assert peer.settles(world(*self.HOME, "V r/old=2 > C:a", "V r/other=1 > C:a", "V q/x=1 > C:a")) == [
+            "V 6: r/old=2"
+        ]
+
+    def test_a_host_leaves_one_in_the_response_that_brings_the_other(self) -> None:
+        peer = self.on(self.BEFORE)
+        after = world(*self.HOME, "C b=1", "E b=1", *self.MOVED, "V q/x=2 > C:a")
+        assert peer.sees(after) == ["C 6: b=1", "V 7: q/x=2"]  # another configuration's does not wait
+        peer.acks("C")
+        peer.asks("E", "b")
+        peer.acks("V")
+        assert peer.waiting("V") == {"r/new", "r/other", "r/old"}
+        assert peer.settles(after) == ["E 8: b=1", "V 9: r/new=1 r/other=2 -r/old"]
+
+    def test_what_was_rejected_holds_up_nobody(self) -> None:
+        peer = self.on(self.BEFORE)
+        bad = world(*self.HOME, "V r/old=2 > C:a", "V r/other=1 > C:a", "V q/x=1 > C:a")
+        peer.sees(bad)
+        peer.nacks("V")
+        assert peer.settles(world(*self.HOME, "V r/old=2 > C:a", "V r/other=2 > C:a")) == ["V 7: r/other=2 -q/x"]
 
 
 def test_the_plan_and_the_bytes_are_shared_by_clients_in_the_same_state() -> None:

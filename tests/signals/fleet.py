@@ -119,7 +119,7 @@ class Scene:
         self.weigh({HOME: 1})
         server = XdsServer(
             "127.0.0.1:0",
-            assign=lambda node: ViewKey(DEFAULT_FLEET, node.region),
+            assign=lambda node, _: ViewKey(DEFAULT_FLEET, node.region),
             publisher=self.publisher,
             on_event=lambda _: None,
             services=self.signals.handlers(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from tests.snapshot.test_build import routes, small
@@ -11,7 +12,7 @@ from tests.support import decisions as made
 from xds_server.model import ViewKey
 from xds_server.snapshot.build import Builder
 from xds_server.snapshot.clusters import HTTP_OPTIONS
-from xds_server.snapshot.kinds import ENVOY, GRPC, SINCE, Feature, kind_of, lacking
+from xds_server.snapshot.kinds import ENVOY, GRPC, SINCE, Feature, kind_of, lacking, takes_virtual_hosts
 from xds_server.snapshot.resource import Snapshot, TypeUrl
 
 REGION = made.VIEW.region
@@ -48,6 +49,43 @@ def built(*kinds: str) -> list[Snapshot]:
 )
 def test_the_kind_follows_from_who_the_client_says_it_is(agent: str, version: str, kind: str) -> None:
     assert kind_of(agent, version) == kind
+
+
+@pytest.mark.parametrize(
+    ("agent", "version", "kind"),
+    [
+        ("envoy", "1.40.0", "envoy-delta"),
+        ("envoy", "1.38.0", "envoy-delta"),
+        ("envoy", "1.37.9", ENVOY),
+        ("envoy", "1.30.0", "envoy-before-1.31"),
+        ("envoy", "", "envoy-before-1.31"),
+        ("gRPC C-core linux", "C-core 1.85.1", GRPC),
+    ],
+)
+def test_an_envoy_that_asks_for_changes_alone_gets_single_virtual_hosts_if_it_can_take_them(
+    agent: str, version: str, kind: str
+) -> None:
+    found = kind_of(agent, version, delta=True)
+    assert found == kind
+    assert takes_virtual_hosts(found) == (kind == "envoy-delta")
+    assert lacking(found) == lacking(kind_of(agent, version))
+
+
+def test_single_virtual_hosts_are_those_of_the_one_configuration() -> None:
+    whole, single = built(ENVOY, "envoy-delta")
+    (inline,) = (route_pb2.RouteConfiguration.FromString(r.body) for r in whole.resources[TypeUrl.ROUTE].values())
+    (empty,) = (route_pb2.RouteConfiguration.FromString(r.body) for r in single.resources[TypeUrl.ROUTE].values())
+    assert not empty.virtual_hosts
+    alone = []
+    for name, resource in single.resources[TypeUrl.VIRTUAL_HOST].items():
+        host = route_components_pb2.VirtualHost.FromString(resource.body)
+        assert host.name == name
+        assert {f"outbound/{domain}" for domain in host.domains} == set(resource.aliases)
+        host.name = name.removeprefix("outbound/")
+        alone.append(host)
+    assert alone == list(inline.virtual_hosts)
+    for url in (TypeUrl.CLUSTER, TypeUrl.ENDPOINT, TypeUrl.LISTENER):
+        assert single.resources[url] == whole.resources[url]
 
 
 def test_an_envoy_lacks_exactly_what_is_younger_than_itself() -> None:

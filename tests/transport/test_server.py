@@ -45,7 +45,7 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-def assign(node: Identified) -> ViewKey:
+def assign(node: Identified, _: object) -> ViewKey:
     if not node.region:
         raise Refused(Code.FAILED_PRECONDITION, "set node.locality.region in the bootstrap")
     return ViewKey(node.cluster, node.region)
@@ -188,7 +188,7 @@ def test_the_registry_says_who_is_there_and_where_they_are() -> None:
 def test_a_client_moves_to_another_view_when_the_policy_says_so() -> None:
     places = {"us-east-1": VIEW}
 
-    def by_table(node: Identified) -> ViewKey:
+    def by_table(node: Identified, _: object) -> ViewKey:
         if node.region not in places:
             raise Refused(Code.NOT_FOUND, "no such region")
         return places[node.region]

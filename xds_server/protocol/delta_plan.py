@@ -11,13 +11,16 @@ Rules, with their sections of Envoy's `xds_protocol` page:
 - A client that comes back names what it has, and the server may have forgotten what those resources need. Clusters that
   are gone are kept until the client has spoken of its routes; the first response, empty if need be, makes it speak.
 - An answer to `*` is due even if there is nothing: a client that starts waits for it.
+- The virtual hosts of one route configuration move together: as long as one of them waits for a cluster, all changes
+  wait. A host that moves from one service to another would otherwise be in neither for a moment, or in both, which
+  Envoy rejects; together they do what one route configuration does. What the client has rejected holds up nobody.
 - A virtual host that nobody knows is answered by its name without content ("Virtual Host Discovery Service"): the
   request that waits for it must be told, and a removal does not tell it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 
 from xds_server.protocol.events import Version
 from xds_server.protocol.holding import Shelf
@@ -35,6 +38,11 @@ def delta_plan(scene: Scene) -> Plan:
     changed, waiting = sorted_out(scene, wanted, asked)
     gone = (scene.held.resources.keys() | asked) - wanted.keys() - {WILDCARD}
     kept = _kept(scene, gone & scene.held.resources.keys())
+    if scene.type_url == TypeUrl.VIRTUAL_HOST and waiting:
+        held_up = _held_up(scene, wanted, waiting)
+        waiting |= {resource.name for resource in changed if _configuration(resource.name) in held_up}
+        changed = [resource for resource in changed if resource.name not in waiting]
+        kept |= {name for name in gone & scene.held.resources.keys() if _configuration(name) in held_up}
     lost = gone - kept
     unresolved = lost - scene.held.resources.keys() if scene.type_url == TypeUrl.VIRTUAL_HOST else frozenset[str]()
     removed = lost - unresolved
@@ -48,6 +56,17 @@ def delta_plan(scene: Scene) -> Plan:
         unresolved=tuple(sorted(unresolved)),
         aliases=_aliases(shelf, scene.subscription, changed),
     )
+
+
+def _held_up(scene: Scene, wanted: Mapping[str, Resource], waiting: Set[str]) -> frozenset[str]:
+    """Return the route configurations that have a virtual host which waits for its clusters."""
+    good = (name for name in waiting if Version(name, wanted[name].version) not in scene.refused)
+    return frozenset(map(_configuration, good))
+
+
+def _configuration(virtual_host: str) -> str:
+    """Return the route configuration that a virtual host belongs to ("VHDS", naming convention)."""
+    return virtual_host.rpartition("/")[0]
 
 
 def _resolved(shelf: Shelf, names: frozenset[str]) -> frozenset[str]:

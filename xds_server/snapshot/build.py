@@ -3,7 +3,7 @@
 A snapshot holds, for one view, a listener, a route configuration, and for every service and region a cluster and its
 assignment. What moves is kept apart, so that each change touches one type:
 
-    weights                                routes (RDS)
+    weights                                routes (RDS; VHDS where clients take them one by one)
     reflex plans, overprovisioning, hosts  assignments (EDS)
     protection, protocol, timeouts         clusters (CDS): follows the policy alone
     breakers by the size of the fleet      a runtime layer (RTDS)
@@ -31,7 +31,7 @@ from xds_server.policy.types import Deployment, Fleet, OwnResource, Policy, Serv
 from xds_server.snapshot import grpc_view, listeners, routes, runtime
 from xds_server.snapshot.clusters import cluster_name, cluster_rest, named
 from xds_server.snapshot.endpoints import Encoded, assignment, encode_hosts, hosts_of, is_host_name
-from xds_server.snapshot.kinds import GRPC, lacking
+from xds_server.snapshot.kinds import GRPC, lacking, takes_virtual_hosts
 from xds_server.snapshot.memo import Memo
 from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl, content_version
 
@@ -138,6 +138,8 @@ class Builder:
             sizes = {(size.fleet, size.region): size.envoys for size in decision.sizes}
             runtime_layer = self._runtime(view, facts, sizes.get((view.fleet, view.region), 1))
             resources += [self._listener(fleet), self._routes(view, parts), runtime_layer, *self._own(policy, view)]
+        if takes_virtual_hosts(view.kind) and not parts:
+            resources.append(_no_virtual_host())
         return self._memo.get(("snapshot", view), resources, lambda: _consistent(Snapshot.of(resources)))
 
     def _part(self, facts: _Facts) -> _Part:
@@ -150,13 +152,17 @@ class Builder:
         virtual_host = self._memo.get(
             ("virtual host", service.name, facts.view, facts.kind),
             (service, per_try_ms, weights),
-            lambda: routes.virtual_host(
+            lambda: routes.virtual_host_rest(
                 service, per_try_ms, weights, rewrite_host=self._has_names(service), lacks=lacks
             ),
         )
         clusters = tuple(self._cluster(facts, at) for at in range(len(facts.protection)))
         assignments = tuple(self._assignment(facts, at) for at in range(len(facts.protection)))
-        return _Part(clusters + assignments, tuple(cluster.key for cluster in clusters), virtual_host)
+        keys = tuple(cluster.key for cluster in clusters)
+        if takes_virtual_hosts(facts.kind):
+            alone = _virtual_host(service, virtual_host, keys)
+            return _Part((*clusters, *assignments, alone), keys, b"")
+        return _Part(clusters + assignments, keys, routes.named(service.name, virtual_host))
 
     def _make_grpc_part(self, facts: _Facts) -> _Part:
         service, weights = facts.service, tuple(zip(facts.regions, facts.weights, strict=True))
@@ -218,6 +224,8 @@ class Builder:
 
     def _routes(self, view: ViewKey, parts: list[_Part]) -> Resource:
         name = listeners.ROUTE_CONFIGURATION
+        if takes_virtual_hosts(view.kind):
+            return _resource(TypeUrl.ROUTE, name, routes.route_configuration_by_host(name))
         hosts = [part.virtual_host for part in parts]
         needs = tuple(key for part in parts for key in part.clusters)
         return self._memo.get(
@@ -247,6 +255,21 @@ class Builder:
         made = self._memo.get("own", policy.own, lambda: tuple(_own_resource(own) for own in policy.own))
         pairs = zip(policy.own, made, strict=True)
         return (resource for own, resource in pairs if own.goes_to(view.fleet, view.region))
+
+
+def _virtual_host(service: Service, rest: bytes, clusters: tuple[Key, ...]) -> Resource:
+    """Return a virtual host of its own. It may be asked for by any of its domains, too."""
+    name = routes.virtual_host_name(listeners.ROUTE_CONFIGURATION, service.name)
+    body = routes.named(name, rest)
+    aliases = tuple(
+        routes.virtual_host_name(listeners.ROUTE_CONFIGURATION, domain.lower()) for domain in routes.domains(service)
+    )
+    return Resource(TypeUrl.VIRTUAL_HOST, name, content_version(body), body, clusters, aliases)
+
+
+def _no_virtual_host() -> Resource:
+    name = routes.virtual_host_name(listeners.ROUTE_CONFIGURATION, routes.NOWHERE)
+    return _resource(TypeUrl.VIRTUAL_HOST, name, routes.named(name, routes.nothing_to_route()))
 
 
 def _own_resource(own: OwnResource) -> Resource:

@@ -4,6 +4,7 @@ A client's first request says who it is (`user_agent_name`, `user_agent_build_ve
 
     envoy               understands everything that we send
     envoy-before-X.Y    an Envoy older than X.Y: its view leaves out what X.Y and later releases brought
+    envoy-delta         one of these two that asks for changes alone, and can take routes service by service (routes.py)
     grpc                a gRPC client without a proxy (grpc_view.py)
 
 A field or extension that an Envoy does not know can cost it the whole resource: an unknown extension always, an unknown
@@ -34,6 +35,7 @@ GRPC = "grpc"
 Release = tuple[int, int]
 
 _BEFORE = "envoy-before-"
+_DELTA = "-delta"
 _GRPC_AGENT = "grpc"
 
 
@@ -56,16 +58,28 @@ SINCE: Mapping[Feature, Release] = MappingProxyType(
     }
 )
 
+VIRTUAL_HOSTS_SINCE: Release = (1, 38)
+"""The first release that takes virtual hosts over its delta stream: seen; 1.36 says "only 'DELTA_GRPC'" (seen)."""
+
 NOTHING_LACKING: frozenset[Feature] = frozenset()
 
 
-def kind_of(agent: str, version: str) -> str:
-    """Return the kind of a client by its user agent and version: "gRPC C-core linux", "envoy" and "1.40.0"."""
+def kind_of(agent: str, version: str, *, delta: bool = False) -> str:
+    """Return the kind of a client by its user agent and version: "gRPC C-core linux", "envoy" and "1.40.0".
+
+    `delta` tells that all of its types come on one stream of the delta variant.
+    """
     if agent.lower().startswith(_GRPC_AGENT):
         return GRPC
     release = _release(version)
     younger = sorted({since for since in SINCE.values() if release < since})
-    return f"{_BEFORE}{younger[0][0]}.{younger[0][1]}" if younger else ENVOY
+    kind = f"{_BEFORE}{younger[0][0]}.{younger[0][1]}" if younger else ENVOY
+    return kind + _DELTA if delta and release >= VIRTUAL_HOSTS_SINCE else kind
+
+
+def takes_virtual_hosts(kind: str) -> bool:
+    """Return whether clients of a kind get their routes as single virtual hosts, and not in one configuration."""
+    return kind.endswith(_DELTA)
 
 
 def lacking(kind: str) -> frozenset[Feature]:

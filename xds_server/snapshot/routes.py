@@ -1,7 +1,10 @@
 """Routes (RDS): which share of a service's requests goes to which region, and what may be sent twice.
 
-One virtual host for each service. Its routes have the same weights and differ in what they retry (Envoy, "Router",
-"x-envoy-retry-on"):
+One virtual host for each service, all of them in one route configuration; or, for clients that take them one by one,
+each a resource of its own (VHDS), so that a change of one service's weights sends that service alone, however many
+others there are (docs/decisions/0012-one-virtual-host-at-a-time.md).
+
+Its routes have the same weights and differ in what they retry (Envoy, "Router", "x-envoy-retry-on"):
 
 - safe methods (RFC 9110 section 9.2.1), reads: a failure of any kind is retried, once the try failed or timed out;
 - writes with an `Idempotency-Key` header, whose client says that a repeat is safe: like reads;
@@ -32,7 +35,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from xds_server.policy.types import Protocol, Service
 from xds_server.snapshot.attempts import FINAL_HEADER
-from xds_server.snapshot.clusters import cluster_name
+from xds_server.snapshot.clusters import ads_source, cluster_name
 from xds_server.snapshot.kinds import NOTHING_LACKING, Feature
 from xds_server.snapshot.wire import any_of, duration, encode, part, uint32
 
@@ -44,11 +47,12 @@ OTHER_SAFE_METHODS = "HEAD|OPTIONS"
 KEY_HEADER = "idempotency-key"
 BACK_OFF_MS = (25, 250)
 HOST_SELECTION_ATTEMPTS = 3
+NOWHERE = "nowhere.invalid"
 
 _NAME, _VIRTUAL_HOSTS = 1, 2
 
 
-def virtual_host(
+def virtual_host_rest(
     service: Service,
     per_try_ms: int,
     weights: Sequence[tuple[str, int]],
@@ -56,7 +60,7 @@ def virtual_host(
     rewrite_host: bool = False,
     lacks: frozenset[Feature] = NOTHING_LACKING,
 ) -> bytes:
-    """Return a service's encoded VirtualHost. `weights` are those of one view, by region, all deployments listed.
+    """Return a service's encoded VirtualHost without its name. `weights` are a view's, all deployments listed.
 
     `rewrite_host` lets the Host header follow the endpoint that was picked, where that has a host name. `lacks` are the
     features that its clients do not understand.
@@ -73,13 +77,39 @@ def virtual_host(
     ]
     return encode(
         route_components_pb2.VirtualHost(
-            name=service.name,
-            domains=_domains(service),
+            domains=domains(service),
             routes=routes,
             include_request_attempt_count=True,
             response_headers_to_remove=[FINAL_HEADER],
         )
     )
+
+
+def named(name: str, rest: bytes) -> bytes:
+    """Return the encoded VirtualHost of that name."""
+    return part(_NAME, name.encode()) + rest
+
+
+def route_configuration_by_host(name: str) -> bytes:
+    """Return an encoded RouteConfiguration whose virtual hosts come one by one, over the same stream as itself."""
+    source = route_pb2.Vhds(config_source=ads_source(0))
+    return encode(route_pb2.RouteConfiguration(name=name, vhds=source, validate_clusters=BoolValue(value=False)))
+
+
+def virtual_host_name(route_configuration: str, service: str) -> str:
+    """Return the name of a virtual host on its own: Envoy goes by what stands before the slash (Envoy, "VHDS").
+
+    The message has the same name as the resource: Envoy adds by the one and removes by the other.
+    """
+    return f"{route_configuration}/{service}"
+
+
+def nothing_to_route() -> bytes:
+    """Return a virtual host that no request meets, without its name: for a fleet without services.
+
+    An Envoy that is told that there are no virtual hosts goes on waiting for the first, and its listener with it.
+    """
+    return encode(route_components_pb2.VirtualHost(domains=[NOWHERE]))
 
 
 def route_configuration(name: str, virtual_hosts: Sequence[bytes]) -> bytes:
@@ -88,7 +118,7 @@ def route_configuration(name: str, virtual_hosts: Sequence[bytes]) -> bytes:
     return part(_NAME, name.encode()) + b"".join(part(_VIRTUAL_HOSTS, host) for host in virtual_hosts) + encode(tail)
 
 
-def _domains(service: Service) -> list[str]:
+def domains(service: Service) -> list[str]:
     """Return the authorities that select a service, with and without a port; a wildcard or a port stays as written."""
     domains = set(service.hosts) | {f"{host}:*" for host in service.hosts if "*" not in host and ":" not in host}
     return sorted(domains)

@@ -41,7 +41,7 @@ class BindError(Exception):
 class XdsServer:
     """Serves all the methods of `services.py`, and CSDS.
 
-    `assign` says which view a client gets, or raises Refused; `on_event` hears what clients say.
+    `assign` says which view a client gets that asks by a method, or raises Refused; `on_event` hears what clients say.
     `services` are served on the same port; they bound their own streams.
     """
 
@@ -49,7 +49,7 @@ class XdsServer:
         self,
         address: str,
         *,
-        assign: Callable[[Identified], ViewKey],
+        assign: Callable[[Identified, Method], ViewKey],
         publisher: Publisher,
         on_event: Callable[[ClientEvent], None],
         options: TransportOptions | None = None,

@@ -42,6 +42,11 @@ class Method(NamedTuple):
     type_url: str
     delta: bool
 
+    @property
+    def aggregated_delta(self) -> bool:
+        """Return whether all types come on one stream of the delta variant."""
+        return self.delta and not self.type_url
+
     def conversation(self, sharing: Sharing) -> Conversation[Any, Any]:
         """Return a new conversation of this variant."""
         return DeltaStream(sharing) if self.delta else SotwStream(sharing)

@@ -33,7 +33,7 @@ class Surroundings:
     """What every stream of a server has around it."""
 
     publisher: Publisher
-    assign: Callable[[Identified], ViewKey]
+    assign: Callable[[Identified, Method], ViewKey]
     emit: Callable[[ClientEvent], None]
     sharing: Sharing
     admission: Admission
@@ -106,7 +106,7 @@ class ClientStream:
             return
         before = self._view
         try:
-            self._view = self._surroundings.assign(self._node)
+            self._view = self._surroundings.assign(self._node, self._method)
         except Refused as error:
             self.close(error.code, error.message)
             return
@@ -172,7 +172,7 @@ class ClientStream:
         for event in self._conversation.receive(request):
             if isinstance(event, Identified):
                 self._node = event
-                self._view = self._surroundings.assign(event)
+                self._view = self._surroundings.assign(event, self._method)
                 self._emit(Connected())
             else:
                 self._emit(event)

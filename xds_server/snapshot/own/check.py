@@ -44,6 +44,8 @@ class _Names:
         """Note if the name of a resource is taken."""
         if draft.key == (TypeUrl.CLUSTER, XDS_CLUSTER) or any(draft.key in ours for ours in self._ours.values()):
             draft.wrong(draft.at, f"{draft.title} is the name of what the policy itself makes; choose another")
+        if draft.key.type_url == TypeUrl.VIRTUAL_HOST and draft.key.name.startswith(f"{ROUTE_CONFIGURATION}/"):
+            draft.wrong(draft.at, f"the virtual hosts of {ROUTE_CONFIGURATION} follow from the policy; add a service")
         for other in self._own[draft.key]:
             if other is draft:
                 return
