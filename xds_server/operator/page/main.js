@@ -1,0 +1,255 @@
+// Joins the parts: what the stream says goes into `world`, and what changed is drawn, at most once a frame.
+
+import { get, onTokenNeeded } from "./api.js";
+import { drawAlarms } from "./alarms.js";
+import { byId, h, show } from "./dom.js";
+import { Flow } from "./flow.js";
+import { askToken, drawOrders, end, evacuate, loadOrders, retry } from "./orders.js";
+import { Past } from "./past.js";
+import { drawPlots, reach } from "./plots.js";
+import { follow } from "./stream.js";
+import { drawFleet, drawHistory, drawMeters, drawPlan, drawPolicy, drawRegions } from "./tables.js";
+import { clock, several, span } from "./words.js";
+import { addEvents, decided, now, world } from "./world.js";
+
+const ORDERS_EVERY_MS = 3000;
+const CLIENTS_EVERY_MS = 5000;
+const PLAN_PAUSE = 10; // times as long as the last answer took
+const SHORTEST_PAUSE_MS = 2000;
+const CLOCK_MS = 1000;
+
+const past = new Past();
+const flow = new Flow(byId("flow"), byId("readout"));
+let back = 0;
+let historyShown = 60;
+let announced = "";
+
+const draw = {
+  decision() {
+    byId("service").hidden = false;
+    drawServices();
+    flow.draw();
+    drawRegions(byId("regions"));
+    plots();
+    drawPolicy(byId("policy"));
+    drawPlan(byId("plan"), byId("plan-note"));
+    draw.alarms();
+  },
+  event: () => drawHistory(byId("history"), byId("severity").value, byId("find").value.trim(), historyShown),
+  fleet() {
+    drawFleet(byId("fleet"), byId("fleet-note"));
+    draw.alarms();
+  },
+  plan() {
+    drawPlan(byId("plan"), byId("plan-note"));
+    drawMeters();
+    draw.alarms();
+  },
+  orders() {
+    drawOrders(byId("orders"));
+    drawRegions(byId("regions"));
+    drawMeters();
+    draw.alarms();
+  },
+  alarms() {
+    const found = drawAlarms(byId("alarms").firstElementChild);
+    state(found);
+    drawMeters();
+  },
+  link: drawLink,
+};
+
+const due = new Set();
+
+/** Draw a part soon, also in a tab that is not looked at. */
+function changed(part) {
+  if (!due.size) setTimeout(() => {
+    const parts = [...due];
+    due.clear();
+    for (const one of parts) draw[one]();
+  }, 30);
+  due.add(part);
+}
+
+/** One sentence for the whole system, in the head and in the tab's title. */
+function state(found) {
+  if (!world.decision) return;
+  const regions = world.decision.regions;
+  const bad = regions.filter((r) => r.health === "down").map((r) => r.region);
+  const alarms = found.filter((a) => a.level === "alarm").length;
+  const warnings = found.filter((a) => a.level === "warning").length;
+  const text = bad.length ? `${bad.join(", ")} down, ${regions.length - bad.length} of ${regions.length} regions left` : `${several(regions.length, "region")}, none down`;
+  const counts = [alarms && several(alarms, "alarm"), warnings && several(warnings, "warning")].filter(Boolean).join(", ");
+  const level = alarms ? "alarm" : warnings ? "warning" : "well";
+  const root = byId("state");
+  root.className = `state ${level}`;
+  show(root, h("strong", {}, text), counts ? ` · ${counts}` : " · no alarms");
+  document.title = `${{ alarm: "✕ ", warning: "! ", well: "" }[level]}${bad.length ? `${bad.join(", ")} down` : text} · xds-server`;
+}
+
+function drawLink() {
+  const { up, ever, since, why } = world.link;
+  const link = byId("link");
+  document.body.classList.toggle("cut-off", !up && ever);
+  link.className = `link ${up ? "up" : "down"}`;
+  const text = up ? "live" : ever ? "cut off" : "connecting";
+  if (link.textContent !== text) link.textContent = text;
+  const cut = byId("cut");
+  cut.hidden = up || !why;
+  const words = ever ? `Cut off since ${clock(since)}, showing the last known state. Trying again by itself (${why}).` : `No answer yet: ${why}. Trying again by itself.`;
+  const told = cut.hidden ? "" : words;
+  if (told !== announced) cut.textContent = announced = told;
+}
+
+function drawServices() {
+  const names = world.decision.services.map((s) => s.service);
+  const select = byId("service");
+  const wanted = ["", ...(names.length > 1 ? names : [])].join("\n");
+  if (select.dataset.names !== wanted) {
+    select.dataset.names = wanted;
+    const all = h("option", { value: "" }, names.length > 1 ? `all ${names.length} added up` : names[0] ?? "none");
+    select.replaceChildren(all, ...(names.length > 1 ? names.map((name) => h("option", { value: name }, name)) : []));
+    if (!names.includes(world.service)) world.service = "";
+    select.value = world.service;
+  }
+}
+
+function plots() {
+  if (!world.decision?.names.length) return;
+  const long = Math.round(reach(past, now()));
+  byId("hour").min = -long;
+  back = Math.min(back, long);
+  drawPlots(byId("weights"), past, now(), back);
+  byId("hour-at").textContent = back ? `${clock(now() - back)} (${span(back)} ago)` : "now";
+  byId("hour-note").textContent = `the last ${span(long)}`;
+}
+
+/** The reasons of the one service that is shown, and its past. */
+async function loadDetail() {
+  const services = world.decision?.services ?? [];
+  const name = world.service || (services.length === 1 ? services[0].service : "");
+  if (!name) {
+    world.detail = null;
+    return;
+  }
+  world.detail = await get(`/api/v1/decision?service=${encodeURIComponent(name)}`).catch(() => null);
+  flow.draw();
+}
+
+/** Run an asynchronous task whenever it is wanted, one at a time, with a rest in between that follows its length. */
+function paced(task, least) {
+  let running = false;
+  let wanted = false;
+  return async function again() {
+    wanted = true;
+    if (running) return;
+    running = true;
+    while (wanted) {
+      wanted = false;
+      const started = performance.now();
+      await task().catch(() => {});
+      await new Promise((resolve) => { setTimeout(resolve, Math.max(least, (performance.now() - started) * PLAN_PAUSE)); });
+    }
+    running = false;
+  };
+}
+
+const wantDetail = paced(loadDetail, 100);
+const wantPlan = paced(async () => {
+  world.plan = await get("/api/v1/plan");
+  changed("plan");
+}, SHORTEST_PAUSE_MS);
+const wantClients = paced(async () => {
+  if (!byId("fleet").querySelector("details[open]")) return;
+  world.clients = await get("/api/v1/fleet");
+  changed("fleet");
+}, CLIENTS_EVERY_MS);
+const wantOrders = paced(async () => {
+  await loadOrders();
+  changed("orders");
+}, 200);
+
+async function takeEvents({ last, events }) {
+  const known = world.events.at(-1)?.seq ?? 0;
+  if (last < known) world.events = []; // another process
+  const first = events[0]?.seq ?? last + 1;
+  if (first > (last < known ? 0 : known) + 1) addEvents((await get(`/api/v1/events?limit=1000`).catch(() => ({ events: [] }))).events);
+  addEvents(events);
+  changed("event");
+}
+
+const on = {
+  hello(data) {
+    world.ahead = data.now - Date.now() / 1000;
+    wantOrders();
+  },
+  decision(data) {
+    decided(data);
+    past.add(now());
+    changed("decision");
+    wantDetail();
+    wantPlan();
+  },
+  event: takeEvents,
+  fleet(data) {
+    world.fleet = data;
+    changed("fleet");
+    wantClients();
+  },
+  orders(data) {
+    world.orders = data;
+    changed("orders");
+  },
+};
+
+function onLink(up, why) {
+  const was = world.link;
+  world.link = { up, why, ever: was.ever || up, since: up ? 0 : was.up ? now() : was.since || now() };
+  changed("link");
+}
+
+const does = {
+  evacuate: (button) => evacuate(button.dataset.region),
+  end: (button) => end(button.dataset.id),
+  retry,
+  close: () => byId("dialog").close(),
+  "more-history": () => {
+    historyShown += 200;
+    draw.event();
+  },
+};
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-do]");
+  if (button) does[button.dataset.do](button);
+});
+document.addEventListener("world", (event) => changed(event.detail));
+byId("service").addEventListener("change", (event) => {
+  world.service = event.target.value;
+  world.detail = null;
+  past.add(now());
+  draw.decision();
+  wantDetail();
+});
+byId("hour").addEventListener("input", (event) => {
+  back = -Number(event.target.value);
+  plots();
+});
+byId("severity").addEventListener("change", draw.event);
+byId("find").addEventListener("input", draw.event);
+byId("fleet").addEventListener("toggle", wantClients, true);
+
+setInterval(() => {
+  if (document.hidden) return;
+  if (world.decision) draw.alarms();
+  plots();
+  drawRegions(byId("regions"));
+  drawOrders(byId("orders"));
+  drawMeters();
+}, CLOCK_MS * 5);
+setInterval(() => {
+  if (world.link.up && !document.hidden) wantOrders();
+}, ORDERS_EVERY_MS);
+
+onTokenNeeded(askToken);
+follow("/api/v1/stream", (name, data) => on[name]?.(data), onLink);

@@ -1,0 +1,114 @@
+// What is known of the system, and what follows from it. No DOM here.
+//
+// `picture()` turns a decision, for one service or for all of them added up, into what the flow picture, the table of
+// regions and the plots show: the same numbers everywhere.
+
+import { worst } from "./words.js";
+
+export const world = {
+  decision: null, // the stream's
+  detail: null, // /api/v1/decision of the service shown: the reason of each weight
+  events: [],
+  fleet: null,
+  clients: null, // /api/v1/fleet, if it was asked for
+  plan: null,
+  orders: null,
+  link: { up: false, ever: false, since: 0, why: "" },
+  service: "", // all of them
+  rooms: new Map(), // service and region → its capacity when it was last whole, as seen here
+  ahead: 0, // the server's clock less ours, in seconds
+};
+
+export const now = () => Date.now() / 1000 + world.ahead;
+
+const TOTAL = 10_000;
+
+/** The services to be shown. */
+export function shown(decision = world.decision) {
+  return decision ? decision.services.filter((s) => !world.service || s.service === world.service) : [];
+}
+
+/** Sum services up: per view its demand, per region its load, capacity and verdict, per pair the requests per second. */
+export function picture(decision = world.decision) {
+  const services = shown(decision);
+  const names = decision?.names ?? [];
+  const flows = names.map((_, v) => names.map((_, r) => sum(services, (s) => (s.demand_rps[v] * s.weights[v][r]) / TOTAL)));
+  const demand = names.map((_, v) => sum(services, (s) => s.demand_rps[v]));
+  return {
+    names,
+    flows,
+    views: names.map((name, v) => ({ name, rps: demand[v] })),
+    shares: names.map((_, v) => names.map((_, r) => share(services, flows, demand, v, r))),
+    regions: names.map((name, r) => place(name, services, decision, r)),
+    overload: Math.max(1, ...services.map((s) => s.overload)),
+  };
+}
+
+/** The share of a view that a region serves; of one service its weight, also where there is no demand. */
+function share(services, flows, demand, v, r) {
+  if (services.length === 1) return services[0].weights[v][r] / TOTAL;
+  return demand[v] ? flows[v][r] / demand[v] : 0;
+}
+
+function place(name, services, decision, r) {
+  const places = services.map((s) => s.places[r] && { ...s.places[r], service: s.service }).filter(Boolean);
+  const health = places.length ? worst(places.map((p) => p.health)) : "unknown";
+  const bad = places.filter((p) => p.health === health);
+  return {
+    name,
+    health,
+    deployed: places.length,
+    reason: reason(places, bad, decision?.services.length ?? 0),
+    since: bad.length ? Math.max(...bad.map((p) => p.since)) : 0,
+    load: sum(places, (p) => p.load_rps),
+    capacity: sum(places, (p) => p.capacity_rps),
+    room: sum(places, (p) => Math.max(p.capacity_rps, world.rooms.get(`${p.service} ${name}`) ?? 0)),
+    up: sum(places, (p) => p.up),
+    total: sum(places, (p) => p.total),
+    score: places.length === 1 ? places[0].score : null,
+    ramp: places.length === 1 ? places[0].ramp : null,
+  };
+}
+
+function reason(places, bad, all) {
+  if (!places.length) return "not deployed here";
+  if (all === 1) return bad[0].reason;
+  const more = bad.length > 1 ? ` (${bad.length} of ${places.length} services)` : "";
+  return `${bad[0].service}: ${bad[0].reason}${more}`;
+}
+
+/** Why a weight of the service shown is what it is; empty if that was not asked for, or several services are shown. */
+export function weightReason(view, region) {
+  const service = world.detail?.services[0];
+  if (!service || shown().length !== 1 || shown()[0].service !== service.service) return "";
+  return service.views.find((v) => v.view === view)?.reasons[region] ?? "";
+}
+
+/** The services that make most of a flow, as words. */
+export function contributions(v, r) {
+  const parts = shown().map((s) => [s.service, (s.demand_rps[v] * s.weights[v][r]) / TOTAL]).filter(([, n]) => n > 0);
+  return parts.sort((a, b) => b[1] - a[1]);
+}
+
+export const sum = (items, of) => items.reduce((total, item) => total + of(item), 0);
+
+/** Take a decision. The capacities in it are those that may be used now: a region that is down has none. */
+export function decided(decision) {
+  world.decision = decision;
+  const known = new Map();
+  for (const s of decision.services) {
+    s.places.forEach((place, r) => {
+      const key = `${s.service} ${decision.names[r]}`;
+      const room = place?.score === 1 ? place.capacity_rps : world.rooms.get(key);
+      if (room) known.set(key, room);
+    });
+  }
+  world.rooms = known;
+}
+
+/** Take events that may be known already; keep the newest. */
+export function addEvents(events) {
+  const known = new Set(world.events.map((e) => e.seq));
+  const fresh = events.filter((e) => !known.has(e.seq));
+  world.events = [...world.events, ...fresh].sort((a, b) => a.seq - b.seq).slice(-2000);
+}
