@@ -5,7 +5,7 @@ import { drawAlarms } from "./alarms.js";
 import { byId, h, show } from "./dom.js";
 import { Flow } from "./flow.js";
 import { askToken, drawOrders, end, evacuate, loadOrders, retry } from "./orders.js";
-import { Past } from "./past.js";
+import { Past, fromSeries } from "./past.js";
 import { drawPlots, reach } from "./plots.js";
 import { follow } from "./stream.js";
 import { drawFleet, drawHistory, drawMeters, drawPlan, drawPolicy, drawRegions } from "./tables.js";
@@ -136,6 +136,22 @@ async function loadDetail() {
   flow.draw();
 }
 
+/** What the server's history knows of the hour before this page was opened. */
+async function loadPast() {
+  const services = world.decision?.services ?? [];
+  const service = world.service || (services.length === 1 ? services[0].service : "");
+  if (!service || past.asked === service) return;
+  past.asked = service;
+  const names = world.decision.names;
+  const until = now();
+  const query = (view) => new URLSearchParams({ service, view, from: iso(until - 3600), to: iso(until) });
+  const series = await Promise.all(names.map((view) => get(`/api/v1/history/series?${query(view)}`)));
+  past.before(fromSeries(names, series));
+  plots();
+}
+
+const iso = (seconds) => new Date(seconds * 1000).toISOString();
+
 /** Run an asynchronous task whenever it is wanted, one at a time, with a rest in between that follows its length. */
 function paced(task, least) {
   let running = false;
@@ -175,7 +191,17 @@ async function takeEvents({ last, events }) {
   const first = events[0]?.seq ?? last + 1;
   if (first > (last < known ? 0 : known) + 1) addEvents((await get(`/api/v1/events?limit=1000`).catch(() => ({ events: [] }))).events);
   addEvents(events);
+  if (!world.earlier.length && world.events.length < historyShown && !world.noEarlier) await loadEarlier().catch(() => {});
   changed("event");
+}
+
+/** Events of before: of earlier processes, and those that this one no longer has at hand. */
+async function loadEarlier() {
+  const oldest = (world.earlier[0] ?? world.events[0])?.time ?? now();
+  const { entries } = await get(`/api/v1/history?${new URLSearchParams({ to: iso(oldest), limit: 200 })}`);
+  const fresh = entries.filter((e) => e.time < oldest).reverse();
+  world.earlier = [...fresh, ...world.earlier];
+  world.noEarlier = !fresh.length;
 }
 
 const on = {
@@ -189,6 +215,7 @@ const on = {
     changed("decision");
     wantDetail();
     wantPlan();
+    loadPast().catch(() => {});
   },
   event: takeEvents,
   fleet(data) {
@@ -213,8 +240,9 @@ const does = {
   end: (button) => end(button.dataset.id),
   retry,
   close: () => byId("dialog").close(),
-  "more-history": () => {
+  "more-history": async () => {
     historyShown += 200;
+    if (historyShown > world.events.length) await loadEarlier().catch(() => {});
     draw.event();
   },
 };
@@ -230,6 +258,7 @@ byId("service").addEventListener("change", (event) => {
   past.add(now());
   draw.decision();
   wantDetail();
+  loadPast().catch(() => {});
 });
 byId("hour").addEventListener("input", (event) => {
   back = -Number(event.target.value);

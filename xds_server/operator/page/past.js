@@ -5,6 +5,7 @@ import { picture, world } from "./world.js";
 
 const HOUR_S = 3600;
 const MOST = 2000;
+const TOTAL = 10_000;
 
 export class Past {
   constructor() {
@@ -20,6 +21,7 @@ export class Past {
     const names = p.names.join();
     if (world.service !== this.service || names !== this.names) {
       this.points = [];
+      this.asked = null; // what the server was asked for
       this.service = world.service;
       this.names = names;
     }
@@ -48,4 +50,15 @@ export class Past {
   get start() {
     return this.points[0]?.t;
   }
+}
+
+/** Points from what the server answers for each view (`/api/v1/history/series`): all have the same times. */
+export function fromSeries(names, series) {
+  const points = series[0]?.points ?? [];
+  return points.flatMap((point, i) => {
+    const rows = series.map((one) => one.points[i]?.weights ?? {});
+    if (!Object.keys(point.verdicts).length) return [];
+    const shares = rows.map((row) => names.map((name) => (row[name] ?? 0) / TOTAL));
+    return [{ t: point.time, names, shares, health: names.map((name) => point.verdicts[name] ?? null) }];
+  });
 }

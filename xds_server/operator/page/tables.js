@@ -6,6 +6,7 @@ import { now, picture, world } from "./world.js";
 
 const MOST_LOSSES = 40;
 const MOST_CLIENTS = 500;
+const STEP_S = 30; // weights that change again within this time are moving
 const num = (text) => ({ text, cls: "num" });
 
 export function drawRegions(root) {
@@ -80,13 +81,36 @@ function unfit(l) {
 export function drawHistory(root, severity, words, most) {
   const wanted = { "": ["info", "warning", "alarm"], warning: ["warning", "alarm"], alarm: ["alarm"] }[severity];
   const find = words.toLowerCase();
-  const found = world.events.filter((e) => wanted.includes(e.severity) && (!find || `${e.message} ${e.kind}`.toLowerCase().includes(find)));
-  const items = found.slice(-most).reverse().map((e) =>
-    h("li", { "data-key": String(e.seq), class: e.severity }, h("time", { datetime: new Date(e.time * 1000).toISOString() }, moment(e.time, now())),
-      " ", h("span", { class: "unseen" }, e.severity === "info" ? "" : `${e.severity}: `), h("span", { class: "said" }, e.message), " ", h("span", { class: "faint" }, e.kind)));
+  const known = [...world.earlier, ...world.events];
+  const found = known.filter((e) => wanted.includes(e.severity) && (!find || `${e.message} ${e.kind}`.toLowerCase().includes(find)));
+  const items = folded(found.slice(-most).reverse());
   show(root, items.length ? h("ol", { class: "events" }, items) : h("p", { class: "faint" }, "nothing like that"),
-    found.length > most ? h("button", { type: "button", "data-do": "more-history" }, `Show ${Math.min(found.length - most, 200)} more`) : null);
+    found.length > most || !world.noEarlier ? h("button", { type: "button", "data-do": "more-history" }, "Show earlier") : null);
 }
+
+/** Newest first; steps of one movement of weights are one line that opens. */
+function folded(events) {
+  const items = [];
+  for (let i = 0; i < events.length;) {
+    let end = i + 1;
+    while (end < events.length && sameMove(events[end - 1], events[end])) end++;
+    const run = events.slice(i, end);
+    items.push(run.length < 3 ? run.map((e) => happened(e)) : [happened(run[0], run.slice(1))]);
+    i = end;
+  }
+  return items.flat();
+}
+
+const sameMove = (one, other) =>
+  [one, other].every((e) => e.kind === "weights.changed") && one.fields?.service === other.fields?.service && one.time - other.time < STEP_S;
+
+function happened(e, steps = []) {
+  return h("li", { "data-key": keyOf(e), class: e.severity }, h("time", { datetime: new Date(e.time * 1000).toISOString() }, moment(e.time, now())),
+    " ", h("span", { class: "unseen" }, e.severity === "info" ? "" : `${e.severity}: `), h("span", { class: "said" }, e.message), " ", h("span", { class: "faint" }, e.kind),
+    steps.length ? h("details", {}, h("summary", {}, `${several(steps.length, "step")} before it, since ${moment(steps.at(-1).time, now())}`), h("ol", {}, steps.map((s) => happened(s)))) : null);
+}
+
+const keyOf = (e) => (e.seq ? `${e.seq}` : `earlier ${e.id}`);
 
 export function drawPolicy(root) {
   const policy = world.decision?.policy;

@@ -8,7 +8,9 @@ import { worst } from "./words.js";
 export const world = {
   decision: null, // the stream's
   detail: null, // /api/v1/decision of the service shown: the reason of each weight
-  events: [],
+  events: [], // of this process, numbered
+  earlier: [], // older ones, from the history
+  noEarlier: false,
   fleet: null,
   clients: null, // /api/v1/fleet, if it was asked for
   plan: null,
