@@ -14,6 +14,7 @@ import { contributions, now, picture, shown, weightReason, world } from "./world
 const BAR = 12;
 const GAP = 10;
 const LABEL = 40; // the least room for a label's two lines
+const LETTER = 7.4; // about as wide as a letter of a name
 const GLIDE_MS = 500;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -141,7 +142,8 @@ function summary() {
 
 /** Where everything goes. */
 function arrange(p, width) {
-  const side = Math.min(190, Math.max(104, width * 0.19));
+  const longest = Math.max(...p.names.map((name) => name.length)) * LETTER + BAR + 24;
+  const side = Math.min(0.4 * width, Math.max(longest, Math.min(190, width * 0.19)));
   const left = side;
   const right = width - side;
   const tallest = Math.max(p.names.length * (LABEL + GAP), Math.min(460, Math.max(300, width * 0.36)));
