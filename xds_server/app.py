@@ -20,6 +20,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -36,8 +37,12 @@ from xds_server.operator.client_words import client_event, client_news
 from xds_server.operator.events import EventLog
 from xds_server.operator.logs import Style, log_event, set_up
 from xds_server.operator.metrics import Metrics
+from xds_server.operator.order_desk import NotSavedError, OrderDesk
 from xds_server.operator.signal_log import SignalLog
 from xds_server.operator.views import PolicyStatus, weights_json
+from xds_server.orders.codec import BadOrdersError
+from xds_server.orders.codec import from_json as orders_from_json
+from xds_server.orders.types import Orders
 from xds_server.policy.types import Policy
 from xds_server.protocol.events import Code, Identified
 from xds_server.rollout.quarantine import Held
@@ -111,7 +116,7 @@ def run(options: Options) -> None:
 async def _serve(options: Options, state: State | None, archive: Archive, log: logging.Logger) -> None:
     first = _first_policy(options, state)
     chronicle = Chronicle(archive, weights_json, time.time, log.error)
-    desk = _Desk(options, _memory(state), chronicle, log)
+    desk = _Desk(options, _memory(state), _orders(state, log), chronicle, log)
     desk.keep_in(state)
     desk.begin(first)
     stop = asyncio.Event()
@@ -161,8 +166,30 @@ def _memory(state: State | None) -> Memory | None:
         return None
 
 
+def _orders(state: State | None, log: logging.Logger) -> Orders:
+    """Return the orders that were in force when the process ended; those that ended meanwhile end at once."""
+    document = state.load_orders() if state is not None else None
+    if document is None:
+        return Orders()
+    try:
+        return orders_from_json(json.loads(document), time.time() - now())
+    except (BadOrdersError, ValueError) as error:
+        log.warning("the orders that were kept cannot be read, none of them is in force: %s", error)
+        return Orders()
+
+
 def _shown(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _saver(state: State) -> Callable[[str], Awaitable[None]]:
+    async def save(document: str) -> None:
+        try:
+            await state.save_orders(document)
+        except StateError as error:
+            raise NotSavedError(str(error)) from error
+
+    return save
 
 
 class _Part(Protocol):
@@ -175,12 +202,16 @@ class _Part(Protocol):
 class _Desk:
     """Where everything crosses: hands what arrives to the loop, and what the loop decides to those who want it."""
 
-    def __init__(self, options: Options, memory: Memory | None, history: Chronicle, log: logging.Logger) -> None:
+    def __init__(
+        self, options: Options, memory: Memory | None, orders: Orders, history: Chronicle, log: logging.Logger
+    ) -> None:
         self._log = log
         self._history = history
         self._options = options
-        self._controller = Controller(memory)
+        self._controller = Controller(memory, orders)
         self._loop = ControlLoop(self._controller, now, self._decided)
+        self._loop.behind = self._behind
+        self._orders = OrderDesk(self._controller, self._loop.order, (now, time.time), self._tell)
         self._publisher = Publisher()
         self._prober = Prober(self._observed, now)
         self._resolver = Resolver(self._resolved, now)
@@ -217,6 +248,7 @@ class _Desk:
         """Keep the controller's memory there from now on."""
         if state is not None:
             self._keeper = Keeper(state, self._controller.memory, now, self._log.error)
+            self._orders.save = _saver(state)
         directory, limit = self._options.state_dir, self._options.record_bytes
         if directory is not None and limit:
             clocks = (now, time.time)
@@ -232,7 +264,15 @@ class _Desk:
     async def run(self, stop: asyncio.Event, addresses: dict[str, str]) -> None:
         """Run all parts until `stop`; say on standard output when ready."""
         async with asyncio.TaskGroup() as group:
-            parts: list[_Part] = [self._loop, self._prober, self._resolver, self._reader, self._signals, self._history]
+            parts: list[_Part] = [
+                self._loop,
+                self._prober,
+                self._resolver,
+                self._reader,
+                self._signals,
+                self._history,
+                self._orders,
+            ]
             parts += [part for part in (self._keeper, self._recorder) if part is not None]
             tasks = [group.create_task(part.run(), name=type(part).__name__) for part in parts]
             tasks.append(group.create_task(self._announce(addresses)))
@@ -358,6 +398,7 @@ class _Desk:
         if outcome.decision is not None:
             self._metrics.decided(self._loop.step_seconds)
             self._history.decided(outcome.decision, self._status.digest or "", now())
+        self._orders.decided(outcome.orders, outcome.answers)
         self._publish(outcome)
         if self._keeper is not None and (outcome.decision is not None or outcome.events):
             self._keeper.changed()
@@ -424,6 +465,16 @@ class _Desk:
     def quarantined(self) -> tuple[Held, ...]:
         """Return what is kept back."""
         return self._controller.quarantined
+
+    def order_desk(self) -> OrderDesk:
+        """Return where orders are given."""
+        return self._orders
+
+    def _behind(self) -> int:
+        """Count the clients that have not acknowledged what they were last sent; one that rejects is not waited for."""
+        return sum(
+            not all(status.rejected or client.in_sync(status) for status in client.types) for client in self.clients()
+        )
 
     def retry(self) -> Retried:
         """Try again what Envoys rejected: what is kept back, what a client keeps out, a policy that was rolled back."""

@@ -21,10 +21,16 @@ ELSEWHERE = {
     "plan": "xds_server.commands.plan",
     "fleet": "xds_server.commands.fleet",
     "retry": "xds_server.commands.fleet",
+    "evacuate": "xds_server.commands.orders",
+    "restore": "xds_server.commands.orders",
+    "drill": "xds_server.commands.orders",
+    "override": "xds_server.commands.orders",
+    "orders": "xds_server.commands.orders",
     "replay": "xds_server.commands.replay",
     "demo": "xds_server.demo.command",
     "demo-fault": "xds_server.demo.command",
 }
+ORDERS = ("evacuate", "restore", "drill", "override", "orders")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -56,7 +62,19 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the commands in the order a newcomer meets them."""
-        return ["serve", "validate", "schema", "bootstrap", "fleet", "retry", "plan", "replay", "demo", "demo-fault"]
+        return [
+            "serve",
+            "validate",
+            "schema",
+            "bootstrap",
+            "fleet",
+            "retry",
+            "plan",
+            *ORDERS,
+            "replay",
+            "demo",
+            "demo-fault",
+        ]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by name."""

@@ -34,7 +34,8 @@ async def test_every_page_the_index_names_answers_and_nothing_else_does() -> Non
         needing_more = {"/api/v1/history/decision": 400, "/api/v1/history/series": 400}
         statuses = {page: (await site.get(page)).status for page in pages}
         assert statuses == dict.fromkeys(pages, 200) | needing_more
-        assert {path: (await site.get(path)).status for path in posts} == dict.fromkeys(posts, 405)
+        only_posts = {path.replace("{id}", "e-1") for path in posts - set(pages) - {"/api/v1/orders"}}
+        assert {path: (await site.get(path)).status for path in only_posts} == dict.fromkeys(only_posts, 405)
         missing = await site.get("/api/v1/nothing")
     assert (missing.status, missing.kind) == (404, "application/problem+json")
     assert missing.json == {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "Not Found"}

@@ -105,8 +105,8 @@ async def test_the_stream_begins_with_all_there_is() -> None:
     process = Process(decided=decision(), connected=(client("a"), client("b", "eu-west-1")), held=(HELD,))
     process.log.add(Event("region.down", 1.0, "it fell", "alarm"), wall=1_700_000_000.0)
     async with serving(process) as site:
-        events = dict(await events_of(site, 4))
-    assert list(events) == ["hello", "decision", "event", "fleet"]
+        events = dict(await events_of(site, 5))
+    assert list(events) == ["hello", "decision", "event", "orders", "fleet"]
     live = events["decision"]
     checkout = live["services"][0]
     column = live["names"].index("sa-east-1")

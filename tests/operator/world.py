@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from tests.support import decisions
+from xds_server.controller import Controller
 from xds_server.decision.what_if import Loss
 from xds_server.history.archive import IN_MEMORY, Archive
 from xds_server.history.chronicle import Chronicle
@@ -18,6 +19,7 @@ from xds_server.model import Decision, Health, NMinusOne, Verdict, ViewKey
 from xds_server.operator.admin import AdminServer, NotTakenError, Retried
 from xds_server.operator.events import EventLog
 from xds_server.operator.metrics import Metrics
+from xds_server.operator.order_desk import OrderDesk
 from xds_server.operator.signal_log import SignalLog
 from xds_server.operator.views import PolicyStatus, weights_json
 from xds_server.protocol.events import Identified, Nacked
@@ -87,6 +89,9 @@ class Process:
     reports: list[bytes] = field(default_factory=list)
     held: tuple[Held, ...] = ()
     retries: int = 0
+    desk: OrderDesk = field(
+        default_factory=lambda: OrderDesk(Controller(), lambda _: None, (lambda: 100.0, lambda: 1e9), lambda _: None)
+    )
 
     def now(self) -> float:
         return 100.0
@@ -128,6 +133,9 @@ class Process:
     def retry(self) -> Retried:
         self.retries += 1
         return Retried(len(self.held), 1, "abc123")
+
+    def order_desk(self) -> OrderDesk:
+        return self.desk
 
     async def metrics(self) -> bytes:
         return await Metrics(self.decision, self.policy, self.clients).render()

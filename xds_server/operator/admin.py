@@ -37,6 +37,8 @@ from xds_server.operator.broadcast import Broadcast
 from xds_server.operator.events import KEPT, EventLog
 from xds_server.operator.history_pages import HistoryPages
 from xds_server.operator.live import live_topics, stream
+from xds_server.operator.order_desk import OrderDesk
+from xds_server.operator.orders_api import OrdersApi
 from xds_server.operator.plans import plans_json
 from xds_server.operator.problems import problem
 from xds_server.operator.same_origin import TrustedHosts, cross_origin
@@ -117,6 +119,9 @@ class Source(Protocol):
     def retry(self) -> Retried:
         """Try again what Envoys rejected; return what that is."""
 
+    def order_desk(self) -> OrderDesk:
+        """Return where orders are given."""
+
     def report(self, body: bytes) -> int:
         """Take an agent's reports, as JSON; return how many. Raises NotTakenError."""
 
@@ -129,16 +134,18 @@ class AdminApp:
         self._names = names
         self._page = WebPage()
         self.broadcast = Broadcast(*live_topics(source))
+        self._orders = OrdersApi(source.order_desk(), _checked_body)
         self._pages: dict[str, tuple[str, Handler]] = {
             "/": ("this list; the web page, in a browser", self._index),
             "/page/{name}": ("the parts of the web page", self._page.part),
             "/live": ("200 while the process runs", self._live),
             "/ready": ("200 when it serves decisions, 503 with the reason before", self._ready),
             "/metrics": ("for Prometheus", self._metrics),
-            "/api/v1/stream": ("what is new, as server-sent events: decision, event, fleet", self._stream),
+            "/api/v1/stream": ("what is new, as server-sent events: decision, event, orders, fleet", self._stream),
             "/api/v1/decision": ("weights, verdicts, plans, protection, with reasons; ?service=S", self._decision),
             "/api/v1/events": ("what happened; ?after=SEQ&limit=N pages forward", self._events),
             "/api/v1/fleet": ("connected Envoys, what each has and rejected, and what is kept back", self._fleet),
+            "/api/v1/orders": ("orders in force, and those that ended lately", self._orders.list),
             "/api/v1/plan": ("what if a region were gone; ?without=REGION&service=S&demand=1.5", self._plan),
             "/api/v1/policy": ("the policy in force, and the errors of a refused edit", self._policy),
             "/api/v1/signals": ("what each source of signals last said, and how old it is", self._signals),
@@ -146,6 +153,11 @@ class AdminApp:
         history = HistoryPages(source.history, time.time).pages()
         self._pages |= {path: (what, _page(handler)) for path, (what, handler) in history.items()}
         self._posts = {
+            "/api/v1/orders": (
+                "POST: evacuate, drill, weight, hold, capacity; with dry_run what it would do",
+                self._orders.place,
+            ),
+            "/api/v1/orders/{id}/end": ("POST: end an order", self._orders.end),
             "/api/v1/reports": ("POST: what an agent says of a region, as JSON", self._report),
             "/api/v1/retry": ("POST: try again what Envoys rejected, as JSON: {}", self._retry),
         }
@@ -164,9 +176,9 @@ class AdminApp:
     async def _index(self, request: Request) -> Response:
         if wants_page(request):
             return self._page.index()
-        pages = self._pages | self._posts
-        width = max(map(len, pages))
-        lines = [f"{path:<{width}}  {what}" for path, (what, _) in pages.items()]
+        pages = [*self._pages.items(), *self._posts.items()]
+        width = max(len(path) for path, _ in pages)
+        lines = [f"{path:<{width}}  {what}" for path, (what, _) in pages]
         return PlainTextResponse("xds-server\n\n" + "\n".join(lines) + "\n", headers={"vary": "accept"})
 
     async def _live(self, _: Request) -> Response:
@@ -244,6 +256,11 @@ def _number(request: Request, name: str, default: int) -> int:
     if not text.isdecimal() or len(text) > 15:
         raise HTTPException(400, f"{name} must be a whole number from 0, not {text[:40]!r}")
     return int(text)
+
+
+async def _checked_body(request: Request) -> bytes:
+    _check_sender(request)
+    return await _body(request)
 
 
 async def _body(request: Request) -> bytes:

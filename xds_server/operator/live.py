@@ -13,6 +13,8 @@ from xds_server.model import Decision
 from xds_server.operator.broadcast import MOST_VIEWERS, Broadcast, Taken, Topic
 from xds_server.operator.events import EventLog
 from xds_server.operator.live_views import live_decision, live_events, live_fleet
+from xds_server.operator.order_desk import OrderDesk
+from xds_server.operator.order_json import orders_json
 from xds_server.operator.views import PolicyStatus
 from xds_server.rollout.quarantine import Held
 from xds_server.transport.clients import ClientStatus
@@ -42,6 +44,9 @@ class Watched(Protocol):
     def quarantined(self) -> tuple[Held, ...]:
         """Return what is kept back from clients."""
 
+    def order_desk(self) -> OrderDesk:
+        """Return where orders are given."""
+
 
 def live_topics(source: Watched) -> tuple[Topic, ...]:
     """Return what is followed; each topic takes immutable values, to be written out in a thread."""
@@ -59,7 +64,17 @@ def live_topics(source: Watched) -> tuple[Topic, ...]:
         clients, held, now = source.clients(), source.quarantined(), source.now()
         return Taken((clients, held), lambda: live_fleet(clients, held, now))
 
-    return Topic("decision", decision), Topic("event", event), Topic("fleet", fleet, every_s=1.0)
+    def orders() -> Taken:
+        desk = source.order_desk()
+        value, offset = desk.orders, desk.offset
+        return Taken(value, lambda: orders_json(value, offset))
+
+    return (
+        Topic("decision", decision),
+        Topic("event", event),
+        Topic("orders", orders),
+        Topic("fleet", fleet, every_s=1.0),
+    )
 
 
 def stream(broadcast: Broadcast) -> Response:
