@@ -51,8 +51,8 @@ class Frame:
     order: tuple[tuple[int, ...], ...]
     protection: tuple[tuple[Protection | None, ...], ...]
     cuts: frozenset[tuple[int, int]] = frozenset()
-    variants: dict[tuple[int, ...], tuple[tuple[Protection | None, ...], ...]] = field(default_factory=dict)
-    """`protection` by overprovisioning factors, as they were needed: they are coarse, so few recur."""
+    variants: dict[tuple[int, int], tuple[Protection | None, ...]] = field(default_factory=dict)
+    """Columns of `protection` by region and overprovisioning factor, as needed: factors are coarse, so few recur."""
 
 
 def frame(policy: Policy, service: Service) -> Frame:
@@ -421,13 +421,18 @@ def _protection(base: Frame, load: tuple[int, ...]) -> tuple[tuple[Protection | 
 
     It is measured against the capacity of all hosts: Envoy itself multiplies it by the share of them that is up.
     """
-    factors = tuple(map(overprovisioning_factor, load, base.capacity))
-    if factors not in base.variants:
-        base.variants[factors] = tuple(
-            tuple(p and replace(p, overprovisioning_factor=f) for p, f in zip(row, factors, strict=True))
-            for row in base.protection
+    factors = map(overprovisioning_factor, load, base.capacity)
+    return tuple(zip(*[_column(base, r, factor) for r, factor in enumerate(factors)], strict=True))
+
+
+def _column(base: Frame, region: int, factor: int) -> tuple[Protection | None, ...]:
+    """Return the settings of all views for one region with this factor."""
+    if (region, factor) not in base.variants:
+        base.variants[region, factor] = tuple(
+            found and replace(found, overprovisioning_factor=factor)
+            for found in (row[region] for row in base.protection)
         )
-    return base.variants[factors]
+    return base.variants[region, factor]
 
 
 def _flows(demand: tuple[int, ...], weights: Table) -> Flows:

@@ -42,7 +42,8 @@ def stand_in(placed: Placed, before: ServiceDecision) -> ServiceDecision:
 
 
 def _table(table: Table, gone: int, closed: Sequence[Collection[int]], order: Sequence[Sequence[int]]) -> Table:
-    if all(any(row) and not any(row[r] for r in shut) for row, shut in zip(table, closed, strict=True)):
+    used = [row[r] for row, shut in zip(table, closed, strict=True) for r in shut]
+    if not any(used) and (0,) * len(table) not in table:
         return table
     return tuple(_row(row, gone, shut, near) for row, shut, near in zip(table, closed, order, strict=True))
 
