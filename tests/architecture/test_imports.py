@@ -47,6 +47,7 @@ BELOW_THE_LINE = {
     "store": {"model", "policy", "decision", "controller", "record"},
     "control_loop": {"model", "policy", "controller", "orders", "rollout"},
     "demo": {"model", "policy"},
+    "admin_access": {"model", "operator", "signals"},
     "break_glass": {"model", "policy", "controller", "snapshot", "store"},
     "serving": {"model", "snapshot", "protocol", "transport"},
     "app": {"*"},

@@ -17,6 +17,7 @@ import yaml
 from click.testing import CliRunner
 
 from xds_server.cli import main
+from xds_server.operator.tokens import Role, parse_tokens
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
 
@@ -119,6 +120,16 @@ def test_nothing_is_published_beyond_this_host_and_nothing_gains_privileges() ->
         assert service["security_opt"] == ["no-new-privileges:true"]
     published = [port.rsplit(":", 1)[0] for service in SERVICES.values() for port in service.get("ports", ())]
     assert len(published) == len(set(published))
+
+
+def test_the_control_plane_starts_beyond_loopback_because_it_is_given_tokens() -> None:
+    assert "XDS_SERVER_ADMIN=0.0.0.0:19000" in (ROOT / "Dockerfile").read_text()
+    plane = SERVICES["control-plane"]
+    mounted = next(volume.split(":") for volume in plane["volumes"] if volume.endswith(":ro"))
+    path = plane["environment"]["XDS_SERVER_ADMIN_TOKENS"].replace(mounted[1], mounted[0])
+    holder = parse_tokens((ROOT / path).read_text(), path).holder("demo")
+    assert holder is not None
+    assert holder.role is Role.OPERATE
 
 
 def test_what_others_wait_for_has_a_health_check() -> None:

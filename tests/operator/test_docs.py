@@ -57,6 +57,7 @@ def _busy() -> Metrics:
     where = Target("checkout", "us-east-1", Address("10.0.0.1", 80))
     metrics.probe(Observation("controlplane", where, healthy=True, at=0.0, latency_ms=1.0))
     metrics.policy_read(accepted=True)
+    metrics.admin_denied("invalid")
     metrics.event(Event("region.up", 0.0, ""))
     for what in (Sent("t", "v", "n", 1, 1), Acked("t", "v", "n"), Closed("", "")):
         metrics.client_event(ClientEvent(1, "peer", None, ViewKey("default", "us-east-1"), what))

@@ -16,6 +16,7 @@ from xds_server.decision.what_if import Loss
 from xds_server.history.archive import IN_MEMORY, Archive
 from xds_server.history.chronicle import Chronicle
 from xds_server.model import Decision, Health, NMinusOne, Verdict, ViewKey
+from xds_server.operator.access import Door
 from xds_server.operator.admin import AdminServer, NotTakenError, Retried
 from xds_server.operator.events import EventLog
 from xds_server.operator.metrics import Metrics
@@ -172,9 +173,9 @@ class Site:
 
 
 @asynccontextmanager
-async def serving(process: Process, names: tuple[str, ...] = ()) -> AsyncIterator[Site]:
+async def serving(process: Process, names: tuple[str, ...] = (), door: Door | None = None) -> AsyncIterator[Site]:
     """Serve a process' admin side on a free port."""
-    server = AdminServer(process, "127.0.0.1", 0, names)
+    server = AdminServer(process, "127.0.0.1", 0, names, door)
     address = await server.start()
     try:
         async with aiohttp.ClientSession() as session:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import os
 import socket
@@ -33,6 +34,7 @@ from starlette.routing import Route
 from xds_server.decision.what_if import MOST_DEMAND, Loss
 from xds_server.history.chronicle import Chronicle
 from xds_server.model import Address, Decision
+from xds_server.operator.access import Access, Door
 from xds_server.operator.broadcast import Broadcast
 from xds_server.operator.events import KEPT, EventLog
 from xds_server.operator.history_pages import HistoryPages
@@ -129,9 +131,10 @@ class Source(Protocol):
 class AdminApp:
     """The handlers of one admin side. `names` are those it may be called by, besides addresses and `localhost`."""
 
-    def __init__(self, source: Source, names: Collection[str] = ()) -> None:
+    def __init__(self, source: Source, names: Collection[str] = (), door: Door | None = None) -> None:
         self._source = source
         self._names = names
+        self._door = door or Door()
         self._page = WebPage()
         self.broadcast = Broadcast(*live_topics(source))
         self._orders = OrdersApi(source.order_desk(), _checked_body)
@@ -169,7 +172,7 @@ class AdminApp:
                 *(Route(path, handler, methods=["GET"]) for path, (_, handler) in self._pages.items()),
                 *(Route(path, handler, methods=["POST"]) for path, (_, handler) in self._posts.items()),
             ],
-            middleware=[Middleware(TrustedHosts, names=self._names)],
+            middleware=[Middleware(TrustedHosts, names=self._names), Middleware(Access, door=self._door)],
             exception_handlers={HTTPException: _problem},
         )
 
@@ -310,11 +313,14 @@ class _Uvicorn(uvicorn.Server):
 
 
 class AdminServer:
-    """Serves the admin side on one address."""
+    """Serves the admin side on one address; only on a loopback one if nobody has to say who they are."""
 
-    def __init__(self, source: Source, host: str, port: int, names: Collection[str] = ()) -> None:
+    def __init__(
+        self, source: Source, host: str, port: int, names: Collection[str] = (), door: Door | None = None
+    ) -> None:
         self._host, self._port = host, port
-        app = AdminApp(source, (host, *names))
+        self._door = door or Door()
+        app = AdminApp(source, (host, *names), self._door)
         self._broadcast = app.broadcast
         config = uvicorn.Config(
             app.app(),
@@ -332,7 +338,7 @@ class AdminServer:
 
     async def start(self) -> Address:
         """Bind and serve; return the address in use. Raises CannotListenError."""
-        listener = _listen(self._host, self._port)
+        listener = _listen(self._host, self._port, loopback_only=not self._door.guard.closed)
         ip, port = listener.getsockname()[:2]
         self._looking = asyncio.create_task(self._broadcast.run(), name="broadcast")
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="admin")
@@ -349,11 +355,19 @@ class AdminServer:
             await self._task
 
 
-def _listen(host: str, port: int) -> socket.socket:
+OPEN_TO_ALL = (
+    "without tokens or client certificates the admin side is served on loopback addresses alone, because whoever "
+    "reaches it may give orders; give --admin-tokens FILE or --admin-client-ca FILE, or use --admin 127.0.0.1:PORT"
+)
+
+
+def _listen(host: str, port: int, *, loopback_only: bool) -> socket.socket:
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=128)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        if loopback_only and not ipaddress.ip_address(found[4][0]).is_loopback:
+            raise CannotListenError(f"admin address {shown}: {OPEN_TO_ALL}")
+        listener = socket.create_server(found[4][:2], family=found[0], backlog=128)
     except OSError as error:
         known = error.errno is not None and error.errno > 0  # a look-up's error numbers are negative
         why = os.strerror(error.errno or 0) if known else str(error.strerror or error)

@@ -100,6 +100,10 @@ class Metrics:
         """Count one event."""
         self._counts.events.labels(event.kind, event.severity).inc()
 
+    def admin_denied(self, why: str) -> None:
+        """Count a request that was refused on the admin address."""
+        self._counts.admin_denied.labels(why).inc()
+
     def client_event(self, event: ClientEvent) -> None:
         """Count what a client said or got."""
         match event.what:
@@ -136,6 +140,8 @@ class _Counts:
         self.responses = counter("responses", "Discovery responses sent.", "type")
         self.response_bytes = counter("response_bytes", "Bytes of them.", "type")
         self.answers = counter("answers", "What clients said to responses: ack, nack or stale.", "type", "answer")
+        what = "Requests refused on the admin address: missing, invalid, role."
+        self.admin_denied = counter("admin_denied", what, "reason")
         self.opened = counter("streams_opened", "Streams of clients that have a place in the policy.")
         self.closed = counter("streams_closed", "Streams that ended, by gRPC status, or by the client.", "code")
 
