@@ -30,9 +30,10 @@ from xds_server.control_loop import ControlLoop
 from xds_server.controller import Controller, Memory, Outcome
 from xds_server.decision.watchers import choose
 from xds_server.decision.what_if import Loss, losses
+from xds_server.doorkeeper import Doorkeeper
 from xds_server.history.archive import HISTORY, IN_MEMORY, Archive, Limits
 from xds_server.history.chronicle import Chronicle
-from xds_server.model import Decision, Event, Observation, Resolution, ViewKey
+from xds_server.model import Decision, Event, Observation, Resolution
 from xds_server.operator.admin import AdminServer, CannotListenError, NotTakenError, Retried
 from xds_server.operator.client_words import client_event, client_news
 from xds_server.operator.events import EventLog
@@ -45,7 +46,7 @@ from xds_server.orders.codec import BadOrdersError
 from xds_server.orders.codec import from_json as orders_from_json
 from xds_server.orders.types import Orders
 from xds_server.policy.types import Policy
-from xds_server.protocol.events import Code, Identified
+from xds_server.port_tls import PortTls, PortTlsError
 from xds_server.rollout.quarantine import Held
 from xds_server.signals.agents import BadReportError
 from xds_server.signals.dns import Resolver
@@ -54,19 +55,18 @@ from xds_server.signals.policy_reader import Accepted, PolicyReader, Reading, Re
 from xds_server.signals.probes import Prober
 from xds_server.signals.resource_folder import FolderTexts
 from xds_server.signals.services import Signal, SignalServices
+from xds_server.signals.tls_files import TlsPaths
 from xds_server.snapshot.health_checks import specifier
-from xds_server.snapshot.kinds import kind_of
 from xds_server.store.codec import CorruptError, from_json
 from xds_server.store.directory import StateDirectory, StateError
 from xds_server.store.keeper import Keeper
 from xds_server.store.record_files import RECORD
 from xds_server.store.recorder import Recorder
 from xds_server.store.state import KeptPolicy, State
-from xds_server.transport.clients import ClientEvent, ClientStatus, Refused
+from xds_server.transport.clients import ClientEvent, ClientStatus
 from xds_server.transport.options import TransportOptions
 from xds_server.transport.publisher import Publisher
 from xds_server.transport.server import BindError, XdsServer
-from xds_server.transport.services import Method
 
 now = time.monotonic
 
@@ -79,6 +79,7 @@ class Options:
     With `live_signals` what Envoys and agents report has a say in decisions; without, the control plane's own probes
     alone have, and the reports are shown. `admin_names` are host names that the admin side answers to,
     `admin_tokens` the file of those who may use it. `history_days` is how long history is kept in the `state_dir`.
+    With `tls` the xDS port speaks TLS.
     """
 
     policy: Path
@@ -94,6 +95,12 @@ class Options:
     admin_names: tuple[str, ...] = ()
     history_days: float = 30.0
     admin_tokens: Path | None = None
+    tls: TlsPaths | None = None
+
+    @property
+    def asks_certificates(self) -> bool:
+        """Return whether clients of the xDS port must show a certificate."""
+        return self.tls is not None and self.tls.ca is not None
 
 
 class StartError(Exception):
@@ -111,7 +118,7 @@ def run(options: Options) -> None:
                 state = stack.enter_context(State(directory, time.time))
             archive = stack.enter_context(_archive(options, log))
             asyncio.run(_serve(options, state, archive, log))
-        except (StateError, BindError, CannotListenError, AdminAccessError) as error:
+        except (StateError, BindError, CannotListenError, AdminAccessError, PortTlsError) as error:
             raise StartError(str(error)) from error
 
 
@@ -141,7 +148,7 @@ def _archive(options: Options, log: logging.Logger) -> Archive:
 
 def _first_policy(options: Options, state: State | None) -> Accepted:
     """Return the policy to start with: the file's, else the last good one that was kept (the reader will say why)."""
-    found = read_now(options.policy, options.resources)
+    found = _fit(read_now(options.policy, options.resources), options)
     if isinstance(found, Accepted):
         return found
     last = state.policy() if state is not None else None
@@ -155,6 +162,14 @@ def _first_policy(options: Options, state: State | None) -> Accepted:
     raise StartError(
         "the policy cannot be used, and there is no earlier one to go on with:\n" + "\n".join(found.errors)
     )
+
+
+def _fit(reading: Reading, options: Options) -> Reading:
+    """Refuse a policy with `clients` where nobody is asked for a certificate: all would be locked out."""
+    if isinstance(reading, Rejected) or not reading.policy.clients or options.asks_certificates:
+        return reading
+    words = "clients: says which certificates may speak as whom, but none are asked for; start with --xds-ca"
+    return Rejected(str(options.policy), (f"{options.policy}: {words}, or remove it",))
 
 
 def _memory(state: State | None) -> Memory | None:
@@ -220,7 +235,11 @@ class _Desk:
         self._reader = PolicyReader(options.policy, self.read, options.resources)
         self._keeper: Keeper | None = None
         self._recorder: Recorder | None = None
-        self._signals = SignalServices(self._signalled, self._view_of, now, choose, specifier)
+        self._door = Doorkeeper(self._tell, lambda service: self._metrics.denied(service), now)  # noqa: PLW0108  (made below)
+        self._tls = PortTls(options.tls, self._tell, time.time, now) if options.tls is not None else None
+        self._signals = SignalServices(
+            self._signalled, self._door.view_of, now, choose, specifier, objection=self._door.objection
+        )
         self._said = SignalLog()
         self._events = EventLog()
         self._metrics = Metrics(
@@ -230,18 +249,21 @@ class _Desk:
             lambda: self._prober.void,
             self._signals.status,
             quarantined=self.quarantined,
+            certificates=self._certificates,
+            handshakes=lambda: self._tls.handshakes if self._tls is not None else 0,
         )
-        self._policy: Policy | None = None
         self._offered: Accepted | None = None
         self._rolled_back: Policy | None = None
         self._status = PolicyStatus(str(options.policy))
         self._ready = asyncio.Event()
         self.xds = XdsServer(
             _shown(*options.xds),
-            assign=self._assign,
+            assign=self._door.assign,
             publisher=self._publisher,
             on_event=self._client_said,
             services=self._signals.handlers(),
+            credentials=self._tls.credentials if self._tls is not None else None,
+            visible=self._door.visible,
             options=TransportOptions(max_connection_age_s=options.max_connection_age_s),
         )
         self._access = AdminAccess(options.admin_tokens, self._tell, self._metrics.admin_denied, now)
@@ -277,7 +299,7 @@ class _Desk:
                 self._orders,
                 self._access,
             ]
-            parts += [part for part in (self._keeper, self._recorder) if part is not None]
+            parts += [part for part in (self._keeper, self._recorder, self._tls) if part is not None]
             tasks = [group.create_task(part.run(), name=type(part).__name__) for part in parts]
             tasks.append(group.create_task(self._announce(addresses)))
             await stop.wait()
@@ -296,6 +318,7 @@ class _Desk:
 
     def read(self, reading: Reading) -> None:
         """Take what the policy file says now."""
+        reading = _fit(reading, self._options)
         if isinstance(reading, Rejected):
             self._rolled_back = None
             self._metrics.policy_read(accepted=False)
@@ -322,7 +345,7 @@ class _Desk:
 
     def _in_force(self, policy: Policy) -> None:
         """Note that a policy is in force: all Envoys are assigned under it, and it is the one to keep."""
-        self._policy = policy
+        self._door.follow(policy)
         self._signals.follow(policy)
         self._status = PolicyStatus(str(self._options.policy), policy.digest, self._status.rejected)
         self.xds.reassign()
@@ -342,33 +365,6 @@ class _Desk:
 
     def _resolved(self, resolution: Resolution) -> None:
         self._loop.put(resolution)
-
-    def _assign(self, node: Identified, method: Method | None = None) -> ViewKey:
-        """Return the view of a client that asks by this method. Raises Refused with what to put in its bootstrap."""
-        if self._policy is None:
-            raise Refused(Code.UNAVAILABLE, "no policy yet")
-        regions = ", ".join(self._policy.regions)
-        if node.region not in self._policy.regions:
-            what = (
-                f"node.locality.region {node.region!r} is not in the policy"
-                if node.region
-                else "no node.locality.region"
-            )
-            raise Refused(Code.FAILED_PRECONDITION, f"{what}; set it in the bootstrap to one of: {regions}")
-        fleet = self._policy.fleet_for(node.cluster)
-        if fleet is None:
-            known = ", ".join(self._policy.fleets)
-            what = f"node.cluster {node.cluster!r} is not a fleet of the policy"
-            raise Refused(Code.FAILED_PRECONDITION, f"{what}; set it in the bootstrap to one of: {known}")
-        delta = method is not None and method.aggregated_delta
-        return ViewKey(fleet.name, node.region, kind_of(node.agent, node.version, delta=delta))
-
-    def _view_of(self, node: Identified) -> ViewKey | None:
-        """Return the view of a client that reports; None if it has none."""
-        try:
-            return self._assign(node)
-        except Refused:
-            return None
 
     def _client_said(self, said: ClientEvent) -> None:
         self._metrics.client_event(said)
@@ -465,6 +461,11 @@ class _Desk:
     def signals(self) -> SignalLog:
         """Return what each source last said."""
         return self._said
+
+    def _certificates(self) -> dict[str, float]:
+        """Return when each certificate of ours expires, in seconds since 1970."""
+        ends = self._tls.ends if self._tls is not None else None
+        return {"xds": ends} if ends is not None else {}
 
     def quarantined(self) -> tuple[Held, ...]:
         """Return what is kept back."""

@@ -11,11 +11,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 
 from xds_server import __version__
+from xds_server.commands.client_tls import FILE, tls_options
+
+if TYPE_CHECKING:
+    from xds_server.snapshot.bootstrap_tls import ClientTls
 
 ELSEWHERE = {
     "plan": "xds_server.commands.plan",
@@ -119,6 +123,25 @@ resources_option = click.option(
     help="Where Envoys connect. Port 0 picks a free one.",
 )
 @click.option(
+    "--xds-cert",
+    type=FILE,
+    metavar="FILE",
+    envvar="XDS_SERVER_XDS_CERT",
+    show_envvar=True,
+    help="Speak TLS to Envoys, with the certificate chain in FILE (PEM). Files are followed when they are rotated.",
+)
+@click.option(
+    "--xds-key", type=FILE, metavar="FILE", envvar="XDS_SERVER_XDS_KEY", show_envvar=True, help="Its private key."
+)
+@click.option(
+    "--xds-ca",
+    type=FILE,
+    metavar="FILE",
+    envvar="XDS_SERVER_XDS_CA",
+    show_envvar=True,
+    help="Let nobody in without a client certificate that an authority in FILE has signed (mutual TLS).",
+)
+@click.option(
     "--admin",
     type=HostPortType(),
     default="127.0.0.1:19000",
@@ -216,6 +239,9 @@ def serve(
     *,
     policy: Path,
     xds: HostPort,
+    xds_cert: Path | None,
+    xds_key: Path | None,
+    xds_ca: Path | None,
     admin: HostPort,
     admin_names: tuple[str, ...],
     admin_tokens: Path | None,
@@ -235,8 +261,11 @@ def serve(
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it on import; its own lines would double ours
     from xds_server import app  # noqa: PLC0415
+    from xds_server.signals.tls_files import TlsPaths  # noqa: PLC0415
 
     age = max_connection_age or None
+    if (xds_cert is None) != (xds_key is None) or (xds_ca is not None and xds_cert is None):
+        raise click.UsageError("--xds-cert and --xds-key belong together, and --xds-ca needs both")
     options = app.Options(
         policy=policy,
         xds=xds,
@@ -251,6 +280,7 @@ def serve(
         resources=resources,
         max_connection_age_s=age,
         live_signals=live_signals,
+        tls=TlsPaths(xds_cert, xds_key, xds_ca) if xds_cert is not None else None,
     )
     try:
         app.run(options)
@@ -313,6 +343,7 @@ def schema() -> None:
     help="Break glass: embed the last decision kept in STATE_DIR as static configuration, for an Envoy that must start "
     "while the control plane is down.",
 )
+@tls_options
 @click.option("--delta", is_flag=True, help="Have changes sent alone (delta xDS), not the state of the world.")
 @click.option("--grpc", is_flag=True, help="For gRPC clients without a proxy: the JSON that GRPC_XDS_BOOTSTRAP names.")
 def bootstrap(
@@ -329,6 +360,7 @@ def bootstrap(
     no_access_logs: bool,
     form: str,
     last_good: Path | None,
+    tls: ClientTls | None,
     delta: bool,
     grpc: bool,
 ) -> None:
@@ -349,6 +381,7 @@ def bootstrap(
         load_reports=not no_load_reports,
         health_checks=not no_health_checks,
         access_logs=not no_access_logs,
+        tls=tls,
     )
     if grpc:
         if last_good is not None:

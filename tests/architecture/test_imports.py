@@ -50,9 +50,11 @@ BELOW_THE_LINE = {
     "admin_access": {"model", "operator", "signals"},
     "break_glass": {"model", "policy", "controller", "snapshot", "store"},
     "serving": {"model", "snapshot", "protocol", "transport"},
+    "doorkeeper": {"model", "policy", "protocol", "snapshot", "transport"},
+    "port_tls": {"model", "signals", "transport"},
     "app": {"*"},
     "cli": {"*"},
-    "commands": {"model", "policy", "decision", "controller", "record", "operator", "store"},
+    "commands": {"model", "policy", "decision", "controller", "record", "operator", "snapshot", "store"},
     "__init__": set(),
     "__main__": {"cli"},
 }

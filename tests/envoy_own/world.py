@@ -58,9 +58,9 @@ def backend() -> Iterator[int]:
 class ControlPlane:
     """`xds-server serve` on free ports."""
 
-    def __init__(self, directory: Path, policy: Path, resources: Path) -> None:
+    def __init__(self, directory: Path, policy: Path, resources: Path, *options: str) -> None:
         self._log = directory / "serve.log"
-        command = [*PROGRAM, "serve", str(policy), "--resources", str(resources)]
+        command = [*PROGRAM, "serve", str(policy), "--resources", str(resources), *options]
         command += ["--state-dir", str(directory / "state"), "--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)

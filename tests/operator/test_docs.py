@@ -53,11 +53,18 @@ async def test_every_metric_is_documented_with_its_labels() -> None:
 def _busy() -> Metrics:
     """Metrics of a process to which everything happened."""
     source = SourceStatus("lrs", 1, 2, 3)
-    metrics = Metrics(decision, lambda: PolicyStatus("p", "abc"), lambda: [client("a")], sources=lambda: [source])
+    metrics = Metrics(
+        decision,
+        lambda: PolicyStatus("p", "abc"),
+        lambda: [client("a")],
+        sources=lambda: [source],
+        certificates=lambda: {"xds": 1.0},
+    )
     where = Target("checkout", "us-east-1", Address("10.0.0.1", 80))
     metrics.probe(Observation("controlplane", where, healthy=True, at=0.0, latency_ms=1.0))
     metrics.policy_read(accepted=True)
     metrics.admin_denied("invalid")
+    metrics.denied("xds")
     metrics.event(Event("region.up", 0.0, ""))
     for what in (Sent("t", "v", "n", 1, 1), Acked("t", "v", "n"), Closed("", "")):
         metrics.client_event(ClientEvent(1, "peer", None, ViewKey("default", "us-east-1"), what))

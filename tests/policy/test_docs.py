@@ -14,7 +14,7 @@ import pytest
 from xds_server.policy import nodes
 from xds_server.policy.errors import MAX_PROBLEMS, PolicyError
 from xds_server.policy.grammar import MAX_REGIONS, POLICY
-from xds_server.policy.kinds import Key, Kind, MapOf, Section
+from xds_server.policy.kinds import Key, Kind, ListOf, MapOf, Section
 from xds_server.policy.parse import parse
 from xds_server.policy.reference import SECTIONS, tables
 
@@ -36,7 +36,7 @@ def rewritten(page: str) -> str:
 
 
 def keys(kind: Kind) -> Iterator[Key]:
-    if isinstance(kind, MapOf):
+    if isinstance(kind, MapOf | ListOf):
         yield from keys(kind.item)
     if isinstance(kind, Section):
         for key in kind.keys:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from xds_server.model import Event, Severity
 from xds_server.operator.views import short_type
-from xds_server.protocol.events import Nacked
+from xds_server.protocol.events import Code, Nacked
 from xds_server.rollout import news
 from xds_server.snapshot.resource import Key
 from xds_server.transport.clients import ClientEvent, Closed, Connected, Moved, Settled
@@ -43,7 +43,9 @@ def client_news(said: ClientEvent) -> news.ClientNews | None:
     return None
 
 
-def _closed(said: ClientEvent, what: Closed, now: float) -> Event:
+def _closed(said: ClientEvent, what: Closed, now: float) -> Event | None:
+    if said.view is None and what.code == Code.PERMISSION_DENIED:
+        return None  # the doorkeeper tells of these, at a bounded rate
     if said.view is None and what.code:
         return _event("client.refused", "warning", said, f"{_who(said)} refused: {what.message}", now)
     if what.code:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import NamedTuple
 
 from prometheus_client import (
@@ -53,10 +53,14 @@ class Metrics:
         sources: Callable[[], Iterable[SourceStatus]] = tuple,
         *,
         quarantined: Callable[[], Sized] = tuple,
+        certificates: Callable[[], Mapping[str, float]] = dict,
+        handshakes: Callable[[], int] = int,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, which nobody asked for
         self._registry = CollectorRegistry()
         self._latest = _Latest(decision, policy, clients, void_probes, sources, quarantined=quarantined)
+        self._latest.certificates = certificates
+        self._latest.handshakes = handshakes
         self._counts = _Counts(self._registry)
         self._probed: dict[tuple[str, str], tuple[Counter, Counter]] = {}
         ProcessCollector(registry=self._registry)
@@ -104,6 +108,10 @@ class Metrics:
         """Count a request that was refused on the admin address."""
         self._counts.admin_denied.labels(why).inc()
 
+    def denied(self, service: str) -> None:
+        """Count a client that may not be who it says, by its certificate."""
+        self._counts.denied.labels(service).inc()
+
     def client_event(self, event: ClientEvent) -> None:
         """Count what a client said or got."""
         match event.what:
@@ -142,6 +150,8 @@ class _Counts:
         self.answers = counter("answers", "What clients said to responses: ack, nack or stale.", "type", "answer")
         what = "Requests refused on the admin address: missing, invalid, role."
         self.admin_denied = counter("admin_denied", what, "reason")
+        what = "Claims to be a node, or to report on a region, that a certificate does not allow."
+        self.denied = counter("denied", what, "service")
         self.opened = counter("streams_opened", "Streams of clients that have a place in the policy.")
         self.closed = counter("streams_closed", "Streams that ended, by gRPC status, or by the client.", "code")
 
@@ -164,6 +174,8 @@ class _Values(NamedTuple):
     sources: tuple[SourceStatus, ...]
     rejecting: Tally[Place]
     quarantined: int
+    certificates: Mapping[str, float]
+    handshakes: int
 
 
 class _Latest(Collector):
@@ -185,6 +197,8 @@ class _Latest(Collector):
         self._void_probes = void_probes
         self._sources = sources
         self._quarantined = quarantined
+        self.certificates: Callable[[], Mapping[str, float]] = dict
+        self.handshakes: Callable[[], int] = int
         self._taken: _Values | None = None
 
     def take(self) -> None:
@@ -198,6 +212,8 @@ class _Latest(Collector):
             tuple(self._sources()),
             Tally(_place(client) for client in clients if any(status.rejected for status in client.types)),
             len(self._quarantined()),
+            dict(self.certificates()),
+            self.handshakes(),
         )
 
     def describe(self) -> Iterable[Metric]:
@@ -208,7 +224,7 @@ class _Latest(Collector):
         """Return what is, as taken."""
         if self._taken is None:
             return
-        decision, policy, places, void_probes, sources, rejecting, quarantined = self._taken
+        decision, policy, places, void_probes, sources, rejecting, quarantined, certificates, handshakes = self._taken
         yield from _policy_metrics(policy)
         clients = _gauge("connected_clients", "Clients on a stream, by fleet and region.", "fleet", "region")
         for place, count in sorted(places.items()):
@@ -224,6 +240,11 @@ class _Latest(Collector):
         yield kept
         what = "Probes that said nothing, for reasons of this process."
         yield CounterMetricFamily("xds_server_void_probes", what, void_probes)
+        ends = _gauge("certificate_expiry_timestamp_seconds", "When a certificate of ours expires.", "certificate")
+        for name, at in sorted(certificates.items()):
+            ends.add_metric([name], at)
+        yield ends
+        yield CounterMetricFamily("xds_server_tls_handshakes", "TLS handshakes begun on the xDS port.", handshakes)
         yield from _source_metrics(sources)
         if decision is not None:
             yield from _place_metrics(decision)

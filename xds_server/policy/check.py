@@ -13,7 +13,7 @@ from xds_server.model import Endpoint
 from xds_server.policy.kinds import Tree
 from xds_server.policy.reading import Reading, below
 from xds_server.policy.settings import Settings
-from xds_server.policy.types import OrderRules, ProbeKind, Protocol
+from xds_server.policy.types import DEFAULT_FLEET, OrderRules, ProbeKind, Protocol
 
 ENDPOINT_BYTES = 2_000
 """What an endpoint costs an Envoy for each cluster it stands in (measured, docs/ARCHITECTURE.md)."""
@@ -30,6 +30,7 @@ def check(tree: Tree, settings: Mapping[str, Settings], reading: Reading) -> Non
     _endpoints(tree.get("services", {}), reading)
     _consistent(tree, settings, reading)
     _uses(tree, reading)
+    _clients(tree, reading)
     _drills(tree, reading)
     _expiry(tree.get("orders", {}), reading)
     _warn_services(tree, settings, reading)
@@ -203,6 +204,17 @@ def _uses(tree: Tree, reading: Reading) -> None:
             if services and name not in services and below("services", name) not in reading.bad:
                 fix = reading.similar(name, services) or "; add it under services, or remove it here"
                 reading.wrong(path, f"there is no service {name}{fix}")
+
+
+def _clients(tree: Tree, reading: Reading) -> None:
+    """Regions and fleets that clients may be of must exist: a misspelt one would lock them out."""
+    known = {"regions": tree.get("regions", {}), "fleets": tree.get("fleets", {DEFAULT_FLEET: {}})}
+    for given, _ in tree.get("clients", ()):
+        for key, names in known.items():
+            for name, path in given.get(key, ()):
+                if names and name not in names and below(key, name) not in reading.bad:
+                    fix = reading.similar(name, names) or f"; there are {', '.join(list(names)[:20])}"
+                    reading.wrong(path, f"there is no such name under {key}{fix}")
 
 
 def _warn_services(tree: Tree, settings: Mapping[str, Settings], reading: Reading) -> None:

@@ -23,6 +23,7 @@ def _plain(policy: Policy) -> dict[str, object]:
         "rollout": policy.rollout,
         "orders": policy.orders,
         "drills": policy.drills,
+        "clients": policy.clients,
     }
 
 

@@ -20,8 +20,10 @@ from xds_server.policy.scalars import (
     header_host,
     host,
     http_path,
+    identity,
     listen,
     name,
+    node_pattern,
     percent,
     rate,
     status,
@@ -279,6 +281,27 @@ DRILLS = Section(
     )
 )
 
+CLIENT = Section(
+    (
+        Key(
+            "identity",
+            identity(),
+            "A name in the certificate: a URI such as a SPIFFE id, or a DNS name. `*` stands for anything within one "
+            "step (up to a `/`; in a DNS name, up to a `.`), `**` for anything.",
+            required=True,
+        ),
+        Key("regions", ListOf(name(), "[us-east-1]"), "The regions it may be in. Without it, all."),
+        Key("fleets", ListOf(name(), "[web]"), "The fleets it may be of. Without it, all."),
+        Key(
+            "nodes",
+            ListOf(node_pattern(), "[web-us-east-1-*]"),
+            "The `node.id` it may have; `*` stands for anything. Without it, any.",
+        ),
+        Key("agent", flag(), "It may also report on these regions, as an agent.", default=False),
+    ),
+    form="a mapping with identity",
+)
+
 POLICY = Section(
     (
         Key("version", version(), "Version of this format.", required=True),
@@ -294,6 +317,11 @@ POLICY = Section(
             MapOf("fleet", FLEET, least=1),
             "Groups of Envoys, by their `node.cluster`. One called `default` takes every Envoy that no other does. "
             "Without this key, there is only that one.",
+        ),
+        Key(
+            "clients",
+            ListOf(CLIENT, '[{identity: "spiffe://example/us-east-1/*", regions: [us-east-1]}]'),
+            "Which client certificates may speak as whom. Without it, every verified certificate may speak as anyone.",
         ),
         Key("rollout", ROLLOUT, "How a new policy comes to the Envoys."),
         Key("orders", ORDERS, "What orders of operators must keep to."),

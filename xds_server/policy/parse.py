@@ -22,6 +22,7 @@ from xds_server.policy.reading import BAD, Reading
 from xds_server.policy.settings import Settings, attributes
 from xds_server.policy.types import (
     DEFAULT_FLEET,
+    Client,
     Deployment,
     Drills,
     Fleet,
@@ -40,6 +41,8 @@ OWN_LATENCY_MS = 1.0
 DEFAULT_LISTEN = listen(str(FLEET.by_name["listen"].default))
 
 T = TypeVar("T")
+
+_LISTS = ("regions", "fleets", "nodes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ def _policy(tree: Tree, settings: Mapping[str, Settings], digest: str) -> Policy
         rollout=Rollout(**attributes(ROLLOUT.keys, tree.get("rollout", {}))),
         orders=OrderRules(**attributes(ORDERS.keys, tree.get("orders", {}))),
         drills=_drills(tree.get("drills", {})),
+        clients=tuple(_client(given) for given, _ in tree.get("clients", ())),
     )
 
 
@@ -143,6 +147,11 @@ def _drills(given: Tree) -> Drills:
         for name, drill in given.get("schedule", {}).items()
     }
     return Drills(tuple(span for span, _ in given.get("blocked", ())), _sorted(schedule))
+
+
+def _client(given: Tree) -> Client:
+    lists = {key: tuple(sorted({item for item, _ in given[key]})) for key in _LISTS if key in given}
+    return Client(given["identity"], agent=given.get("agent", False), **lists)
 
 
 def _sorted(mapping: Mapping[str, T]) -> Mapping[str, T]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 from xds_server.policy.grammar import (
+    CLIENT,
     DEPLOYMENT,
     DRILLS,
     FLEET,
@@ -32,6 +33,7 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("health", HEALTH),
     ("timeouts", TIMEOUTS),
     ("retries", RETRIES),
+    ("clients", CLIENT),
     ("rollout", ROLLOUT),
     ("orders", ORDERS),
     ("drills", DRILLS),

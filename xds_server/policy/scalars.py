@@ -163,3 +163,14 @@ def weekly() -> Scalar:
 def header_host() -> Scalar:
     """Take the Host header of a probe."""
     return pattern("a Host header such as checkout.example.com", units.header_host, units.HEADER_HOST)
+
+
+def identity() -> Scalar:
+    """Take a pattern of the names in a certificate."""
+    form = "a URI or DNS name such as spiffe://example/us-east-1/*"
+    return pattern(form, units.identity, units.IDENTITY)
+
+
+def node_pattern() -> Scalar:
+    """Take a pattern of node ids."""
+    return pattern("a node id such as web-us-east-1-*", units.node_pattern, units.NODE_PATTERN)

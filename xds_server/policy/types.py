@@ -129,6 +129,20 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
+class Client:
+    """Certificates by the names in them, and as whom they may speak (None: anyone). The rule is in clients.py.
+
+    `identity` and `nodes` are patterns. With `agent` they may also report on these regions.
+    """
+
+    identity: str
+    regions: tuple[str, ...] | None = None
+    fleets: tuple[str, ...] | None = None
+    nodes: tuple[str, ...] | None = None
+    agent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class OwnResource:
     """A resource that the operator wrote in Envoy's own form, for the Envoys of some fleets and regions (None: all).
 
@@ -226,6 +240,8 @@ class Policy:
     drills: Drills = Drills()
     own: tuple[OwnResource, ...] = ()
     """What the operator serves beside what follows from the rest."""
+    clients: tuple[Client, ...] = ()
+    """Which certificates may speak as whom; without any entry, every verified one may speak as anyone."""
 
     def fleet_for(self, node_cluster: str) -> Fleet | None:
         """Return the fleet an Envoy with that `node.cluster` belongs to; None if the policy has no place for it."""

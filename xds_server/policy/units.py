@@ -26,6 +26,8 @@ PATH = r"/[!-\"$-~]{0,1023}"
 HEADER_HOST = r"[A-Za-z0-9._:\[\]-]{1,255}"
 BODY = r"[ -~]{1,200}"
 GRPC_SERVICE = r"[A-Za-z_][A-Za-z0-9_.-]{0,199}"
+IDENTITY = r"[a-z][a-z0-9+.-]{0,30}://[!-~]{1,480}|[A-Za-z0-9_*.-]{1,253}"
+NODE_PATTERN = r"[!-~]{1,256}"
 STATUS = r"[1-5][0-9]{2}(-[1-5][0-9]{2})?"
 
 _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
@@ -42,6 +44,8 @@ _PATH = re.compile(PATH)
 _HEADER_HOST = re.compile(HEADER_HOST)
 _BODY = re.compile(BODY)
 _GRPC_SERVICE = re.compile(GRPC_SERVICE)
+_IDENTITY = re.compile(IDENTITY)
+_NODE_PATTERN = re.compile(NODE_PATTERN)
 _STATUS = re.compile(STATUS)
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4_UNICAST = re.compile(rf"((?!0)(?!22[4-9])(?!23[0-9])(?:{_OCTET}\.){{3}}{_OCTET}):([1-9][0-9]{{0,3}})")
@@ -168,6 +172,25 @@ def grpc_service(text: str) -> str:
     """Read the name of a gRPC service, with its package."""
     if _GRPC_SERVICE.fullmatch(text) is None:
         raise TextError(f"{quoted(text)} is not a gRPC service; write one such as shop.v1.Checkout")
+    return text
+
+
+def identity(text: str) -> str:
+    """Read a pattern of the names in a certificate: URIs, or DNS names."""
+    if _IDENTITY.fullmatch(text) is None:
+        raise TextError(
+            f"{quoted(text)} is neither a URI nor a DNS name; write one such as spiffe://example/us-east-1/* or "
+            "*.us-east-1.example.com"
+        )
+    if "***" in text:
+        raise TextError(f"{quoted(text)} has three stars; write * for one step, ** for any number of them")
+    return text
+
+
+def node_pattern(text: str) -> str:
+    """Read a pattern of node ids."""
+    if _NODE_PATTERN.fullmatch(text) is None:
+        raise TextError(f"{quoted(text)} is not a pattern of node ids; write one such as web-us-east-1-*")
     return text
 
 

@@ -12,7 +12,10 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Who the client is, from its first request. The rest of the node (some 60 KB of Envoy's) is not kept."""
+    """Who the client is, from its first request. The rest of the node (some 60 KB of Envoy's) is not kept.
+
+    All of that the client says itself. `identities` are the names in its verified certificate; none without one.
+    """
 
     node_id: str
     cluster: str
@@ -20,6 +23,7 @@ class Identified:
     zone: str
     agent: str
     version: str
+    identities: tuple[str, ...] = ()
 
 
 class Version(NamedTuple):

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from xds_server.agent.v1 import agent_pb2
 from xds_server.model import AgentReport
+from xds_server.protocol.identity import identities
 from xds_server.signals.places import Places
 from xds_server.signals.streams import Counts
 
@@ -37,6 +38,10 @@ _HEALTH = {
 }
 
 
+Objection = Callable[[tuple[str, ...], str], str]
+"""Says why a peer, by the names in its certificate, may not report on a region; empty if it may."""
+
+
 class BadReportError(ValueError):
     """A request is not taken; `problems` are all the reasons, in words."""
 
@@ -48,8 +53,15 @@ class BadReportError(ValueError):
 class AgentDesk:
     """Takes reports from agents and hands them to `emit`."""
 
-    def __init__(self, emit: Callable[[AgentReport], None], places: Places, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        emit: Callable[[AgentReport], None],
+        places: Places,
+        now: Callable[[], float],
+        objection: Objection = lambda *_: "",
+    ) -> None:
         self._emit = emit
+        self._objection = objection
         self._places = places
         self._now = now
         self._heard: dict[str, float] = {}
@@ -110,11 +122,20 @@ class AgentDesk:
 
     async def _report(self, data: bytes, context: Any) -> bytes:
         try:
-            taken = self.take(agent_pb2.ReportRequest.FromString(data))
+            message = agent_pb2.ReportRequest.FromString(data)
+            if denied := self._denial(message, identities(context.auth_context())):
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, denied)
+            taken = self.take(message)
         except (BadReportError, DecodeError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error)[:2_000])
         answer: bytes = agent_pb2.ReportResponse(accepted=taken).SerializeToString()
         return answer
+
+    def _denial(self, message: agent_pb2.ReportRequest, who: tuple[str, ...]) -> str:
+        """Return why the peer may not report on one of these regions; names that are no regions come later."""
+        regions = sorted({report.region for report in message.reports if self._places.is_region(report.region)})
+        denials = (self._objection(who, region) for region in regions)
+        return next(filter(None, denials), "")
 
 
 def _wrong_numbers(report: agent_pb2.Report) -> Iterator[str]:

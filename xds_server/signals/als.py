@@ -25,9 +25,8 @@ from envoy.service.accesslog.v3 import als_pb2
 from xds_server.histogram import bucket_of, quantile
 from xds_server.model import AccessSummary, Address, ViewKey
 from xds_server.protocol.events import Code, ProtocolError
-from xds_server.protocol.wire import identify
 from xds_server.signals.places import Places
-from xds_server.signals.streams import Counts, StreamService, ViewOf, first_message, place_of
+from xds_server.signals.streams import Counts, StreamService, ViewOf, first_message
 
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 REPORTER = "controlplane"
@@ -171,6 +170,10 @@ class AccessServer:
         """Return what the gRPC server adds."""
         return self._service.handler()
 
+    def recheck(self) -> None:
+        """End the streams of clients that the policy no longer lets be who they say."""
+        self._service.recheck(self._view_of)
+
     def close(self) -> None:
         """End every stream."""
         self._service.close()
@@ -201,7 +204,7 @@ class AccessServer:
             if view is None:
                 if not message.HasField("identifier"):
                     raise ProtocolError(Code.INVALID_ARGUMENT, "the first message has no identifier")
-                view = place_of(self._view_of, identify(message.identifier.node))
+                view = self._service.place(self._view_of, context, message.identifier.node)
             self._hear(view, message)
             del message
             while self._left <= 0:

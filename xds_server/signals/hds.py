@@ -25,8 +25,7 @@ from envoy.service.health.v3 import hds_pb2
 from xds_server.model import Observation, Target, Watcher
 from xds_server.policy.types import HealthCheck
 from xds_server.protocol.events import Code, ProtocolError
-from xds_server.protocol.wire import identify
-from xds_server.signals.streams import Counts, StreamService, ViewOf, first_message, place_of
+from xds_server.signals.streams import Counts, StreamService, ViewOf, first_message
 
 SERVICE = "envoy.service.health.v3.HealthDiscoveryService"
 GATHER_S = 0.2
@@ -87,6 +86,10 @@ class HealthServer:
         """Return what the gRPC server adds."""
         return self._service.handler()
 
+    def recheck(self) -> None:
+        """End the streams of clients that the policy no longer lets be who they say."""
+        self._service.recheck(self._view_of)
+
     def close(self) -> None:
         """End every stream."""
         self._service.close()
@@ -143,11 +146,11 @@ class HealthServer:
         first = hds_pb2.HealthCheckRequestOrEndpointHealthResponse.FromString(data)
         if not first.HasField("health_check_request"):
             raise ProtocolError(Code.INVALID_ARGUMENT, "the first message has no health_check_request")
-        node = identify(first.health_check_request.node)
-        view = place_of(self._view_of, node)
+        node = first.health_check_request.node
+        view = self._service.place(self._view_of, context, node)
         self._opened += 1
-        watch = _Watch(Watcher(self._opened, node.node_id, view.region), context)
-        del first, data  # 60 KB of node for as long as the Envoy is connected
+        watch = _Watch(Watcher(self._opened, node.id, view.region), context)
+        del first, data, node  # 60 KB of node for as long as the Envoy is connected
         self._watches[watch.candidate.stream] = watch
         self._changed.set()
         try:

@@ -25,9 +25,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from xds_server.model import LoadReport
 from xds_server.protocol.events import Code, ProtocolError
-from xds_server.protocol.wire import identify
 from xds_server.signals.places import Places
-from xds_server.signals.streams import Counts, StreamService, ViewOf, first_message, place_of
+from xds_server.signals.streams import Counts, StreamService, ViewOf, first_message
 
 SERVICE = "envoy.service.load_stats.v3.LoadReportingService"
 REPORTER = "controlplane"
@@ -186,6 +185,10 @@ class LoadServer:
         """Return what the gRPC server adds."""
         return self._service.handler()
 
+    def recheck(self) -> None:
+        """End the streams of clients that the policy no longer lets be who they say."""
+        self._service.recheck(self._view_of)
+
     def close(self) -> None:
         """End every stream."""
         self._service.close()
@@ -212,7 +215,7 @@ class LoadServer:
         request = lrs_pb2.LoadStatsRequest.FromString(data)
         if not request.HasField("node"):
             raise ProtocolError(Code.INVALID_ARGUMENT, "the first message has no node")
-        view = place_of(self._view_of, identify(request.node)).region
+        view = self._service.place(self._view_of, context, request.node).region
         self._opened += 1
         stream, ordered = self._opened, 0
         del request  # 60 KB of node for as long as the Envoy is connected

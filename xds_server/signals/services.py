@@ -9,7 +9,7 @@ import grpc
 
 from xds_server.model import AccessSummary, AgentReport, LoadReport, Observation, SourceStatus, Target
 from xds_server.policy.types import HealthCheck, Policy
-from xds_server.signals.agents import AgentDesk
+from xds_server.signals.agents import AgentDesk, Objection
 from xds_server.signals.als import AccessServer
 from xds_server.signals.hds import Choose, HealthServer
 from xds_server.signals.lrs import LoadServer
@@ -29,20 +29,24 @@ class SignalServices:
         now: Callable[[], float],
         choose: Choose,
         encode: Callable[[Mapping[Target, HealthCheck]], bytes],
+        *,
+        objection: Objection = lambda *_: "",
     ) -> None:
         self._places = Places()
         self._loads = LoadServer(emit, self._places, view_of, now)
         self._health = HealthServer(emit, view_of, now, choose, encode)
         self._accesses = AccessServer(emit, self._places, view_of, now)
-        self.agents = AgentDesk(emit, self._places, now)
+        self.agents = AgentDesk(emit, self._places, now, objection)
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Return what the gRPC server adds."""
         return (self._loads.handler(), self._health.handler(), self._accesses.handler(), self.agents.handler())
 
     def follow(self, policy: Policy) -> None:
-        """Know the names of this policy from now on."""
+        """Know the names of this policy from now on, and end the streams of clients that it denies."""
         self._places.follow(policy)
+        for part in (self._loads, self._health, self._accesses):
+            part.recheck()
 
     def set_targets(self, targets: Mapping[Target, HealthCheck]) -> None:
         """Have these watched, and know their regions, from now on."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -16,13 +17,15 @@ from google.protobuf.message import DecodeError
 
 from xds_server.model import SourceStatus, ViewKey
 from xds_server.protocol.events import Code, Identified, ProtocolError
+from xds_server.protocol.identity import identities
+from xds_server.protocol.wire import identify
 
 FIRST_MESSAGE_S = 30.0
 MOST_STREAMS = 40_000
 """Of one service: twice the clients of the xDS port, because every worker of an Envoy logs on a stream of its own."""
 
 ViewOf = Callable[[Identified], ViewKey | None]
-"""Says which view a client belongs to; None if the policy has no place for it."""
+"""Says which view a client belongs to; None if the policy has no place for it. Raises ProtocolError if it may not."""
 
 
 class Counts:
@@ -48,6 +51,8 @@ class StreamService:
         self._counts = counts
         self._talk = talk
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._nodes: dict[asyncio.Task[Any], Identified] = {}
+        self._endings: dict[asyncio.Task[Any], ProtocolError] = {}
         self._closing = False
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -60,6 +65,27 @@ class StreamService:
         self._closing = True
         for task in self._tasks:
             task.cancel()
+
+    def place(self, view_of: ViewOf, context: Any, node: Any) -> ViewKey:
+        """Return the view of the client whose stream this task serves. Raises ProtocolError if it has none."""
+        who = replace(identify(node), identities=identities(context.auth_context()))
+        view = view_of(who)
+        if view is None:
+            problem = "the policy has no place for this node; its ADS stream says why"
+            raise ProtocolError(Code.FAILED_PRECONDITION, problem)
+        task = asyncio.current_task()
+        assert task is not None
+        self._nodes[task] = who
+        return view
+
+    def recheck(self, view_of: ViewOf) -> None:
+        """End the streams of clients that may no longer be who they say: the policy has changed."""
+        for task, who in tuple(self._nodes.items()):
+            try:
+                view_of(who)
+            except ProtocolError as error:
+                self._endings[task] = error
+                task.cancel()
 
     async def _serve(self, _: Any, context: Any) -> None:
         if self._closing or len(self._tasks) >= MOST_STREAMS:
@@ -81,15 +107,18 @@ class StreamService:
         except DecodeError as error:
             return ProtocolError(Code.INVALID_ARGUMENT, f"not a message of this service: {error}")
         except asyncio.CancelledError:
-            if not self._closing:
+            ending = self._endings.pop(task, None)
+            if not self._closing and ending is None:
                 raise  # by gRPC: the client is gone
             task.uncancel()
-            return ProtocolError(Code.UNAVAILABLE, "the control plane is shutting down")
+            return ending or ProtocolError(Code.UNAVAILABLE, "the control plane is shutting down")
         except (grpc.aio.InternalError, grpc.aio.UsageError):
             pass  # a write to a client that is gone
         finally:
             self._counts.streams -= 1
             self._tasks.discard(task)
+            self._nodes.pop(task, None)
+            self._endings.pop(task, None)
         return None
 
 
@@ -100,11 +129,3 @@ async def first_message(context: Any) -> Any:
             return await context.read()
     except TimeoutError as error:
         raise ProtocolError(Code.DEADLINE_EXCEEDED, f"no message within {FIRST_MESSAGE_S:g} s") from error
-
-
-def place_of(view_of: ViewOf, node: Identified) -> ViewKey:
-    """Return the view of a client. Raises ProtocolError if the policy has no place for it."""
-    view = view_of(node)
-    if view is None:
-        raise ProtocolError(Code.FAILED_PRECONDITION, "the policy has no place for this node; its ADS stream says why")
-    return view

@@ -43,6 +43,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from xds_server.snapshot import access_log, runtime
+from xds_server.snapshot.bootstrap_tls import ClientTls, transport_socket
 from xds_server.snapshot.clusters import HTTP_OPTIONS, ads_source, http2_keepalive
 from xds_server.snapshot.endpoints import is_host_name, socket_address
 from xds_server.snapshot.resource import Resource, Snapshot, TypeUrl
@@ -62,7 +63,8 @@ class BootstrapOptions:
     """Who an Envoy is and whom it asks. Hosts are IP addresses or names; `zone` is for the operator's own use.
 
     `delta` asks for changes alone instead of the state of the world: for hundreds of services and more.
-    `load_reports` (LRS), `health_checks` (HDS) and `access_logs` (ALS) are what it tells us besides.
+    `load_reports` (LRS), `health_checks` (HDS) and `access_logs` (ALS) are what it tells us besides. With `tls` all of
+    that is encrypted.
     """
 
     region: str
@@ -79,6 +81,7 @@ class BootstrapOptions:
     health_checks: bool = True
     access_logs: bool = True
     delta: bool = False
+    tls: ClientTls | None = None
 
 
 def bootstrap(options: BootstrapOptions) -> bootstrap_pb2.Bootstrap:
@@ -233,6 +236,8 @@ def _xds_cluster(options: BootstrapOptions) -> cluster_pb2.Cluster:
         ),
     )
     cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(any_of(http))
+    if options.tls is not None:
+        cluster.transport_socket.CopyFrom(transport_socket(options.tls, options.xds_host))
     return cluster
 
 

@@ -9,7 +9,8 @@ only where the request does not exclude contents.
 this machine's loopback are answered, others get PERMISSION_DENIED: from elsewhere, go through an authenticated tunnel
 (ssh, `kubectl port-forward`). A port of its own for this was rejected: one more to protect, for something asked for by
 hand; `/api/v1/fleet` on the admin side is what machines read. If a proxy on this machine takes the connections of
-clients from outside, they are all loopback: such a proxy must not pass this service on.
+clients from outside, they are all loopback: such a proxy must not pass this service on. Where the policy says which
+certificate may speak as whom, a caller sees the clients that its own certificate may be, and no others.
 
 Matchers look at the node's id. Matching metadata is refused and not ignored: what is kept of a node has none.
 """
@@ -27,6 +28,7 @@ from envoy.service.status.v3 import csds_pb2
 from google.protobuf.message import DecodeError
 
 from xds_server.protocol.events import Code, Identified, ProtocolError
+from xds_server.protocol.identity import identities
 from xds_server.protocol.inventory import ConfigState, ResourceStatus
 from xds_server.snapshot.resource import TypeUrl
 from xds_server.transport.clients import ClientStatus, Inventory
@@ -44,12 +46,16 @@ MOST_REGEX = 256
 
 Chosen = Callable[[Identified], bool]
 
+Visible = Callable[[tuple[str, ...], ClientStatus], bool]
+"""Says whether who has these names in its certificate may see a client."""
+
 
 class StatusService:
     """Both methods of CSDS. `inventory` yields the connected clients that are chosen."""
 
-    def __init__(self, inventory: Callable[[Chosen], AsyncIterator[Inventory]]) -> None:
+    def __init__(self, inventory: Callable[[Chosen], AsyncIterator[Inventory]], visible: Visible) -> None:
         self._inventory = inventory
+        self._visible = visible
         self._calls = 0
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -61,11 +67,11 @@ class StatusService:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _stream(self, _: Any, context: Any) -> None:
-        problem = self._objection(context.peer())
+        problem, who = self._objection(context.peer()), identities(context.auth_context())
         self._calls += 1
         try:
             while problem is None and (data := await context.read()) is not grpc.aio.EOF:
-                await context.write(await self._answer(data))
+                await context.write(await self._answer(data, who))
         except ProtocolError as error:
             problem = error
         finally:
@@ -74,11 +80,11 @@ class StatusService:
             await context.abort(grpc.StatusCode[problem.code], problem.message)
 
     async def _fetch(self, data: bytes, context: Any) -> bytes:
-        problem = self._objection(context.peer())
+        problem, who = self._objection(context.peer()), identities(context.auth_context())
         self._calls += 1
         try:
             if problem is None:
-                return await self._answer(data)
+                return await self._answer(data, who)
         except ProtocolError as error:
             problem = error
         finally:
@@ -93,7 +99,7 @@ class StatusService:
             return ProtocolError(Code.RESOURCE_EXHAUSTED, f"more than {MOST_CALLS} calls at once")
         return None
 
-    async def _answer(self, data: bytes) -> bytes:
+    async def _answer(self, data: bytes, who: tuple[str, ...]) -> bytes:
         try:
             request = csds_pb2.ClientStatusRequest.FromString(data)
         except DecodeError as error:
@@ -102,6 +108,8 @@ class StatusService:
         configs: dict[tuple[Identified, str], Any] = {}
         size = 0
         async for client, resources in self._inventory(_chosen(request.node_matchers)):
+            if not self._visible(who, client):
+                continue
             key = (client.node, client.peer)  # a client with a stream for each type is one client
             config = configs.get(key)
             if config is None:

@@ -19,7 +19,7 @@ from xds_server.protocol.events import Code, Identified
 from xds_server.protocol.sharing import Sharing
 from xds_server.transport.admission import Admission
 from xds_server.transport.clients import ClientEvent, ClientStatus, Inventory
-from xds_server.transport.csds import StatusService
+from xds_server.transport.csds import StatusService, Visible
 from xds_server.transport.options import TransportOptions, channel_options
 from xds_server.transport.publisher import Publisher
 from xds_server.transport.services import ADS, METHODS, Method
@@ -42,7 +42,8 @@ class XdsServer:
     """Serves all the methods of `services.py`, and CSDS.
 
     `assign` says which view a client gets that asks by a method, or raises Refused; `on_event` hears what clients say.
-    `services` are served on the same port; they bound their own streams.
+    `services` are served on the same port; they bound their own streams. With `credentials` the port speaks TLS.
+    `visible` says whether who asks by CSDS, by the names in its certificate, may see a client.
     """
 
     def __init__(
@@ -55,9 +56,13 @@ class XdsServer:
         options: TransportOptions | None = None,
         services: Iterable[grpc.GenericRpcHandler] = (),
         identifier: str = "",
+        credentials: grpc.ServerCredentials | None = None,
+        visible: Visible = lambda *_: True,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = address
+        self._credentials = credentials
+        self._visible = visible
         self._services = tuple(services)
         self._options = options or TransportOptions()
         sharing = Sharing(identifier)
@@ -77,10 +82,10 @@ class XdsServer:
             options=channel_options(self._options),
             maximum_concurrent_rpcs=self._options.max_streams * (1 + len(self._services)),
         )
-        own = (*self._handlers(), StatusService(self.inventory).handler())
+        own = (*self._handlers(), StatusService(self.inventory, self._visible).handler())
         server.add_generic_rpc_handlers((*own, *self._services))
         try:
-            port = int(server.add_insecure_port(self._address))
+            port = self._listen(server)
         except RuntimeError as error:
             raise BindError(self._address) from error
         await server.start()
@@ -88,6 +93,11 @@ class XdsServer:
         self._unlisten = self._surroundings.publisher.listen(self._published)
         self._pump = asyncio.get_running_loop().create_task(self._run_pump(), name="xds pump")
         return port
+
+    def _listen(self, server: Any) -> int:
+        if self._credentials is None:
+            return int(server.add_insecure_port(self._address))
+        return int(server.add_secure_port(self._address, self._credentials))
 
     async def stop(self, grace: float = 1.0) -> None:
         """Release the port, and end every stream with UNAVAILABLE, so that clients go elsewhere or come back.

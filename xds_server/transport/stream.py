@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
 
 from xds_server.model import ViewKey
 from xds_server.protocol.events import Code, Event, Identified, ProtocolError
+from xds_server.protocol.identity import identities
 from xds_server.protocol.inventory import ResourceStatus
 from xds_server.protocol.sharing import Sharing
 from xds_server.snapshot.resource import Snapshot
@@ -171,8 +172,8 @@ class ClientStream:
         request = self._method.request(data, with_node=self._node is None)
         for event in self._conversation.receive(request):
             if isinstance(event, Identified):
-                self._node = event
-                self._view = self._surroundings.assign(event, self._method)
+                self._node = replace(event, identities=identities(self._context.auth_context()))
+                self._view = self._surroundings.assign(self._node, self._method)
                 self._emit(Connected())
             else:
                 self._emit(event)

@@ -1,0 +1,69 @@
+"""A control plane that speaks TLS, its authorities, and Envoys that show what they were given."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from tests.envoy_own.world import LIMIT_S, ControlPlane
+from tests.support.certificates import Authority, Files
+from tests.support.envoy import EnvoyProcess
+from xds_server.cli import main
+
+NAME = "control-plane.example"
+
+
+class Realm:
+    """One authority, a control plane with a certificate of it, and Envoys. Ends with its stack."""
+
+    def __init__(self, directory: Path, stack: ExitStack, policy: str) -> None:
+        self.directory = directory
+        self.authority = Authority(directory)
+        self.policy = directory / "policy.yaml"
+        self.policy.write_text(policy)
+        self.server = self.authority.issue("server", NAME, "127.0.0.1")
+        self._stack = stack
+
+    def serve(self, *options: str) -> ControlPlane:
+        (self.directory / "resources").mkdir()
+        files = ["--xds-cert", self.server.certificate, "--xds-key", self.server.key, "--xds-ca", self.authority.file]
+        words = (*map(str, files), *options)
+        self.control_plane = ControlPlane(self.directory, self.policy, self.directory / "resources", *words)
+        self._stack.callback(self.control_plane.stop)
+        return self.control_plane
+
+    def bootstrap(self, node: str, shown: Files | None, trusted: Path | None = None, *options: str) -> str:
+        words = ["bootstrap", "--id", node, "--region", "us-east-1", "--cluster", "web", "--admin-port", "0", *options]
+        words += ["--xds", self.control_plane.ready["xds"], "--xds-name", NAME]
+        words += ["--ca", str(trusted or self.authority.file)]
+        words += ["--cert", str(shown.certificate), "--key", str(shown.key)] if shown else []
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    def envoy(self, node: str, shown: Files | None, trusted: Path | None = None, *options: str) -> EnvoyProcess:
+        place = self.directory / node
+        place.mkdir()
+        process = EnvoyProcess(place, self.bootstrap(node, shown, trusted, *options), wait_ready=False)
+        return self._stack.enter_context(process)
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        entries = json.loads(self.control_plane.get("/api/v1/events"))["events"]
+        return [entry for entry in entries if entry["kind"] == kind]
+
+    def until(self, what: str, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < deadline, f"no {what}\n{self.control_plane.log}"
+            time.sleep(0.05)
+
+
+def connected(envoy: EnvoyProcess) -> bool:
+    """Return whether an Envoy has had clusters from a control plane."""
+    return envoy.stats("cluster_manager.cds.update_success").get("cluster_manager.cds.update_success", 0) > 0

@@ -1,0 +1,20 @@
+"""The names by which a peer is known: those that its verified certificate carries.
+
+From a TLS connection's properties as gRPC gives them (`grpc_security_constants.h`): URIs, of which a SPIFFE id is one
+(SPIFFE X.509-SVID, "SPIFFE ID": exactly one URI SAN), and DNS names. The common name is not among them: certificates
+without alternative names have been deprecated since RFC 2818, and whoever may write any common name may write one that
+looks like a DNS name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+_URI_MARKS = frozenset(":/")
+
+
+def identities(properties: Mapping[str, Iterable[bytes]]) -> tuple[str, ...]:
+    """Return the names in a peer's certificate, URIs first; none if it showed no certificate."""
+    uris = [value.decode(errors="replace") for value in properties.get("peer_uri", ())]
+    names = [value.decode(errors="replace") for value in properties.get("peer_dns", ())]
+    return (*uris, *(name for name in names if not _URI_MARKS & set(name)))  # a DNS name must not pass for a URI
