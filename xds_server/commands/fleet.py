@@ -6,9 +6,12 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 import click
 
+from xds_server.commands.credentials import credential_options
 from xds_server.commands.process import ask, order
 from xds_server.operator.fleet_table import fleet_table, has_rejections
 
@@ -18,15 +21,20 @@ REJECTED = 3
 NARROWEST = 80
 WIDTH_OF_A_FILE = 100
 
-admin_option = click.option(
-    "--admin",
-    metavar="HOST:PORT",
-    default="127.0.0.1:19000",
-    show_default=True,
-    envvar="XDS_SERVER_ADMIN",
-    show_envvar=True,
-    help="The admin address of a running process, or its URL.",
-)
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def admin_option(command: F) -> F:
+    """Add where the process is, and who asks."""
+    return click.option(
+        "--admin",
+        metavar="HOST:PORT",
+        default="127.0.0.1:19000",
+        show_default=True,
+        envvar="XDS_SERVER_ADMIN",
+        show_envvar=True,
+        help="The admin address of a running process, or its URL.",
+    )(credential_options(command))
 
 
 @click.command(short_help="List the connected clients and what each runs.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from xds_server.commands.credentials import credential_options
 from xds_server.commands.process import ask
 from xds_server.controller import Controller, Inputs
 from xds_server.decision.what_if import MOST_DEMAND, losses
@@ -43,6 +44,7 @@ class FactorType(click.ParamType[float]):
 @click.command(short_help="Show who takes the traffic of a lost region.")
 @click.argument("policy", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--admin", metavar="URL", help="Ask a running process, http://HOST:PORT, instead of reading a POLICY.")
+@credential_options
 @click.option("--without", metavar="REGION", help="The region that is gone.")
 @click.option("--all", "every", is_flag=True, help="Every region in turn; exit 1 if the loss of one does not fit.")
 @click.option("--demand", type=FactorType(), default="1", help="Times the demand there is: 1.5 or 150%.")
