@@ -1,0 +1,95 @@
+"""A real process is killed while orders are given to it, again and again: nothing that it acknowledged is lost."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+ROUNDS = 4
+REGIONS = [f"r{n}" for n in range(8)]
+POLICY = "version: 1\nregions:\n" + "".join(
+    f"  {a}: {{latency: {{{', '.join(f'{b}: 10ms' for b in REGIONS[i + 1 :])}}}}}\n" for i, a in enumerate(REGIONS)
+)
+POLICY += "defaults: {health: {type: tcp, interval: 1h, timeout: 100ms}}\nservices:\n" + "".join(
+    f"  s{n}: {{deployments: {{r0: {{capacity: 10, endpoints: ['127.0.0.1:{n + 1}']}}}}}}\n" for n in range(20)
+)
+
+
+@contextmanager
+def serving(policy: Path, state: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    argv = [sys.executable, "-m", "xds_server", "serve", str(policy), "--state-dir", str(state), "--record", "0"]
+    argv += ["--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())["admin"], process
+        finally:
+            process.kill()
+
+
+def ask(admin: str, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    host, _, port = admin.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    try:
+        sent = None if body is None else json.dumps(body)
+        connection.request(method, path, sent, {"content-type": "application/json"} if sent else {})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+class Operator:
+    """Gives orders until the process is gone; `held` are those that were acknowledged."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._places = chance.sample([(f"s{n}", view) for n in range(20) for view in REGIONS], 150)
+        self._next = count()
+        self.held: set[tuple[str, str]] = set()
+
+    def give(self, admin: str) -> None:
+        while True:
+            service, view = self._places[next(self._next)]
+            order = {"kind": "hold", "service": service, "view": view, "reason": "test", "author": "anna"}
+            try:
+                status, answer = ask(admin, "POST", "/api/v1/orders", order)
+            except (OSError, http.client.HTTPException, ValueError):
+                return
+            assert status == 201, answer
+            self.held.add((service, view))
+
+
+def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+    policy, state = tmp_path / "policy.yaml", tmp_path / "state"
+    policy.write_text(POLICY)
+    chance = random.Random(7)
+    operator = Operator(chance)
+    for _ in range(ROUNDS):
+        acknowledged = len(operator.held)
+        with serving(policy, state) as (admin, process):
+            assert in_force(admin) >= operator.held
+            given = threading.Thread(target=operator.give, args=(admin,))
+            given.start()
+            enough = acknowledged + chance.randint(1, 12)
+            while len(operator.held) < enough:
+                given.join(0.001)
+                assert given.is_alive()
+            process.kill()
+            given.join()
+    with serving(policy, state) as (admin, _):
+        assert in_force(admin) >= operator.held
+    assert len(operator.held) >= ROUNDS
+
+
+def in_force(admin: str) -> set[tuple[str, str]]:
+    _, found = ask(admin, "GET", "/api/v1/orders")
+    return {(one["service"], one["view"]) for one in found["orders"]}
