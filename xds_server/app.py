@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from xds_server.admin_access import AdminAccess, AdminAccessError
+from xds_server.admin_access import AccessPaths, AdminAccess, AdminAccessError
 from xds_server.control_loop import ControlLoop
 from xds_server.controller import Controller, Memory, Outcome
 from xds_server.decision.watchers import choose
@@ -78,7 +78,7 @@ class Options:
     `record_bytes` bounds the record of what went into decisions; 0, or no `state_dir`, and nothing is recorded.
     With `live_signals` what Envoys and agents report has a say in decisions; without, the control plane's own probes
     alone have, and the reports are shown. `admin_names` are host names that the admin side answers to,
-    `admin_tokens` the file of those who may use it. `history_days` is how long history is kept in the `state_dir`.
+    `access` are the files that say who may use it. `history_days` is how long history is kept in the `state_dir`.
     With `tls` the xDS port speaks TLS.
     """
 
@@ -94,7 +94,7 @@ class Options:
     live_signals: bool = False
     admin_names: tuple[str, ...] = ()
     history_days: float = 30.0
-    admin_tokens: Path | None = None
+    access: AccessPaths = AccessPaths()  # noqa: RUF009  (a tuple)
     tls: TlsPaths | None = None
 
     @property
@@ -266,8 +266,10 @@ class _Desk:
             visible=self._door.visible,
             options=TransportOptions(max_connection_age_s=options.max_connection_age_s),
         )
-        self._access = AdminAccess(options.admin_tokens, self._tell, self._metrics.admin_denied, now)
-        self.admin = AdminServer(self, *options.admin, options.admin_names, self._access.door)
+        self._access = AdminAccess(options.access, self._tell, self._metrics.admin_denied, time.time, now)
+        self.admin = AdminServer(
+            self, *options.admin, options.admin_names, door=self._access.door, https=self._access.https
+        )
 
     def keep_in(self, state: State | None) -> None:
         """Keep the controller's memory there from now on."""
@@ -310,7 +312,8 @@ class _Desk:
 
     async def _announce(self, addresses: dict[str, str]) -> None:
         await self._ready.wait()
-        words = f"serving xDS on {addresses['xds']}, admin on http://{addresses['admin']}/"
+        scheme = "http" if self._access.https is None else "https"
+        words = f"serving xDS on {addresses['xds']}, admin on {scheme}://{addresses['admin']}/"
         self._tell(Event("server.ready", now(), words))
         print(json.dumps({"event": "ready", **addresses, "pid": os.getpid()}), flush=True)  # noqa: T201
 
@@ -464,8 +467,8 @@ class _Desk:
 
     def _certificates(self) -> dict[str, float]:
         """Return when each certificate of ours expires, in seconds since 1970."""
-        ends = self._tls.ends if self._tls is not None else None
-        return {"xds": ends} if ends is not None else {}
+        ends = {"xds": self._tls.ends if self._tls is not None else None, "admin": self._access.ends}
+        return {name: at for name, at in ends.items() if at is not None}
 
     def quarantined(self) -> tuple[Held, ...]:
         """Return what is kept back."""

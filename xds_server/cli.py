@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import click
 
 from xds_server import __version__
+from xds_server.commands.access import access_options
 from xds_server.commands.client_tls import FILE, tls_options
 
 if TYPE_CHECKING:
+    from xds_server.admin_access import AccessPaths
     from xds_server.snapshot.bootstrap_tls import ClientTls
 
 ELSEWHERE = {
@@ -160,15 +162,7 @@ resources_option = click.option(
     help="A host name by which the admin address is called, besides IP addresses and localhost; may be given several "
     "times. Others are refused, because a page elsewhere can make a name of its own lead here.",
 )
-@click.option(
-    "--admin-tokens",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    envvar="XDS_SERVER_ADMIN_TOKENS",
-    show_envvar=True,
-    help="Who may use the admin address: lines of NAME ROLE sha256:HEX, as `xds-server token` prints them. Without it "
-    "everybody may who reaches it, and it must be a loopback address.",
-)
+@access_options
 @click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -244,7 +238,7 @@ def serve(
     xds_ca: Path | None,
     admin: HostPort,
     admin_names: tuple[str, ...],
-    admin_tokens: Path | None,
+    access: AccessPaths,
     state_dir: Path | None,
     history_days: float,
     resources: Path | None,
@@ -271,7 +265,7 @@ def serve(
         xds=xds,
         admin=admin,
         admin_names=admin_names,
-        admin_tokens=admin_tokens,
+        access=access,
         state_dir=state_dir,
         history_days=history_days,
         log_level=log_level,

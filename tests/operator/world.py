@@ -175,7 +175,7 @@ class Site:
 @asynccontextmanager
 async def serving(process: Process, names: tuple[str, ...] = (), door: Door | None = None) -> AsyncIterator[Site]:
     """Serve a process' admin side on a free port."""
-    server = AdminServer(process, "127.0.0.1", 0, names, door)
+    server = AdminServer(process, "127.0.0.1", 0, names, door=door)
     address = await server.start()
     try:
         async with aiohttp.ClientSession() as session:

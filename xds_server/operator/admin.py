@@ -38,6 +38,7 @@ from xds_server.operator.access import Access, Door
 from xds_server.operator.broadcast import Broadcast
 from xds_server.operator.events import KEPT, EventLog
 from xds_server.operator.history_pages import HistoryPages
+from xds_server.operator.https import Connection, Https
 from xds_server.operator.live import live_topics, stream
 from xds_server.operator.order_desk import OrderDesk
 from xds_server.operator.orders_api import OrdersApi
@@ -316,7 +317,14 @@ class AdminServer:
     """Serves the admin side on one address; only on a loopback one if nobody has to say who they are."""
 
     def __init__(
-        self, source: Source, host: str, port: int, names: Collection[str] = (), door: Door | None = None
+        self,
+        source: Source,
+        host: str,
+        port: int,
+        names: Collection[str] = (),
+        *,
+        door: Door | None = None,
+        https: Https | None = None,
     ) -> None:
         self._host, self._port = host, port
         self._door = door or Door()
@@ -324,6 +332,8 @@ class AdminServer:
         self._broadcast = app.broadcast
         config = uvicorn.Config(
             app.app(),
+            http=Connection,
+            ssl_context_factory=None if https is None else lambda *_: https.context,
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -1,0 +1,90 @@
+"""TLS for the admin side: what each new connection is served with, and the name in a client's certificate.
+
+uvicorn takes one context for its whole life, and a context keeps what it has read. So the one it gets hands every
+handshake over to the newest, in OpenSSL's callback for the server's name (which is called without a name, too): a
+rotation needs no restart and no dropped connection. What was negotiated before goes on as it was. There are no session
+tickets: with one a client would be taken for verified by what an older context trusted.
+
+A client is asked for a certificate but needs none to connect, because probes and people with tokens have none; who has
+one that nobody vouches for does not get through the handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class Https:
+    """The certificate in use. Raises OSError (ssl.SSLError is one) if the files cannot be used together."""
+
+    def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
+        self._files = certificate, key, client_ca
+        self._newest = _context(*self._files)
+        self.context = _context(*self._files)
+        self.context.sni_callback = self._hand_over
+
+    @property
+    def asks(self) -> bool:
+        """Return whether clients are asked for a certificate."""
+        return self._files[2] is not None
+
+    def reload(self) -> None:
+        """Serve new connections with what the files hold now; if it cannot be used nothing changes and it raises."""
+        self._newest = _context(*self._files)
+
+    def _hand_over(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = self._newest
+
+
+def _context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    context.load_cert_chain(certificate, key, password=lambda: b"")
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(client_ca)
+    return context
+
+
+def name_in(certificate: Mapping[str, Any]) -> str | None:
+    """Return the name that a verified certificate (as `getpeercert` has it) goes by.
+
+    The first URI of the alternative names (SPIFFE), else the first DNS name, else the common name.
+    """
+    names = certificate.get("subjectAltName", ())
+    for kind in ("URI", "DNS"):
+        for found, name in names:
+            if found == kind:
+                return str(name)
+    common = [value for part in certificate.get("subject", ()) for field, value in part if field == "commonName"]
+    return str(common[-1]) if common else None
+
+
+class Connection(H11Protocol):
+    """A connection whose requests carry the name in the client's certificate, as `scope["certificate"]`."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Look at the certificate, which is verified by now."""
+        super().connection_made(transport)
+        secured = transport.get_extra_info("ssl_object")
+        name = name_in(secured.getpeercert() or {}) if secured is not None else None
+        if name is not None:
+            self.app = _named(self.app, name)
+
+
+def _named(app: Any, name: str) -> Any:
+    inner: ASGIApp = app
+
+    async def named(scope: Scope, receive: Receive, send: Send) -> None:
+        await inner({**scope, "certificate": name}, receive, send)
+
+    return named
