@@ -30,7 +30,7 @@ def middle_of(bucket: int) -> float:
     return float(SMALLEST_MS * GROWTH ** (bucket - 0.5)) if bucket else SMALLEST_MS
 
 
-def quantile(counts: Mapping[int, int], share: float) -> float:
+def quantile(counts: Mapping[int, int] | Mapping[int, float], share: float) -> float:
     """Return the latency that `share` of the samples do not exceed, in ms; 0 if there are none."""
     remaining = share * sum(counts.values())
     for bucket in sorted(counts):

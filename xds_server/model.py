@@ -115,7 +115,8 @@ class AccessSummary:
     at all (all of those are logged, so they are not scaled). `attempts` is the mean number of tries a request took.
     Latencies are upstream, in ms: from the first byte sent to the first byte received, of the last try; `samples` is
     how many there were. `statuses` counts log entries: without an answer, then 1xx to 5xx. `unserved` of the failed met
-    no host at all, and stand under the region they were meant for.
+    no host at all, and stand under the region they were meant for. `latencies` counts the samples by bucket of
+    histogram.py, in ascending order: quantiles of several seconds can be told from these alone.
     """
 
     reporter: str
@@ -133,6 +134,7 @@ class AccessSummary:
     attempts: float = 1.0
     statuses: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0)
     unserved: int = 0
+    latencies: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

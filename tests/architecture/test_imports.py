@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[2] / "xds_server"
 ABOVE_THE_LINE = {
     "model": set(),
     "policy": {"model"},
-    "decision": {"model", "policy"},
+    "decision": {"histogram", "model", "policy"},
     "snapshot": {"model", "policy", "decision"},
     "protocol": {"snapshot"},
     "rollout": {"model", "policy", "decision", "snapshot"},

@@ -32,6 +32,7 @@ from itertools import count
 from pathlib import Path
 
 from xds_server.controller import Controller, Inputs, Outcome
+from xds_server.histogram import bucket_of
 from xds_server.model import (
     TOTAL_WEIGHT,
     AccessSummary,
@@ -200,7 +201,12 @@ class World:
             good, bad = (round(count) for count in counts)
             loads.append(LoadReport(view, view, service, region, good + bad, good, bad, 0, 1.0, self.now))
             ms = policy.latency_ms[view, region] + 20 * self.slow.get(region, 1.0)
-            accesses.append(AccessSummary(view, view, service, region, good, bad, ms, ms, 1.0, self.now))
+            logged = ((bucket_of(ms), good),) if good else ()
+            accesses.append(
+                AccessSummary(
+                    view, view, service, region, good, bad, ms, ms, 1.0, self.now, samples=good, latencies=logged
+                )
+            )
         return loads, accesses
 
     def _send(

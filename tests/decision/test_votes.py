@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 
-from xds_server.decision.votes import NOTHING_SEEN, Fused, fuse
+from xds_server.decision.votes import NOTHING_SEEN, Fused, Word, fuse
 
 VIEWS = ("ap", "eu", "sa", "us")
+WORDS = {True: Word.UP, False: Word.DOWN}
+
+
+def said(up: bool | None) -> Word | None:
+    return None if up is None else WORDS[up]
+
+
+def all_words(*words: Word | None) -> Iterator[tuple[Word | None, dict[str, Word]]]:
+    """Every combination of four views and the monitor."""
+    for monitor, *rest in itertools.product((None, *words), repeat=5):
+        yield monitor, {view: word for view, word in zip(VIEWS, rest, strict=True) if word is not None}
 
 
 @pytest.mark.parametrize(
@@ -32,28 +44,56 @@ VIEWS = ("ap", "eu", "sa", "us")
     ],
 )
 def test_votes(monitor: bool | None, seen: dict[str, bool], fused: Fused) -> None:
-    assert fuse(monitor, seen, VIEWS) == fused
+    assert fuse(said(monitor), {view: WORDS[up] for view, up in seen.items()}, VIEWS) == fused
 
 
 def test_for_all_votes_a_view_is_never_moved_against_its_own_word() -> None:
-    """Every combination of four views and the monitor: 3^5 of them."""
-    for words in itertools.product((None, True, False), repeat=5):
-        monitor, *rest = words
-        seen = {view: word for view, word in zip(VIEWS, rest, strict=True) if word is not None}
+    """3^5 of them."""
+    for monitor, seen in all_words(Word.UP, Word.DOWN):
         fused = fuse(monitor, seen, VIEWS)
         for view, word in seen.items():
-            assert not (word and (fused.down or view in fused.cut)), (words, fused)
-            assert word or fused.down or view in fused.cut, (words, fused)
+            moved = bool(fused.down) or view in fused.cut
+            assert moved == (word is Word.DOWN), (monitor, seen, fused)
 
 
 def test_for_all_votes_a_dead_region_is_left_and_a_lone_doubter_moves_nobody_else() -> None:
-    for words in itertools.product((None, True, False), repeat=5):
-        monitor, *rest = words
-        seen = {view: word for view, word in zip(VIEWS, rest, strict=True) if word is not None}
+    for monitor, seen in all_words(Word.UP, Word.DOWN):
         votes = [*seen.values(), *([monitor] if monitor is not None else [])]
         fused = fuse(monitor, seen, VIEWS)
-        if votes and not any(votes):
+        if votes and Word.UP not in votes:
             assert fused.down
-        if len(votes) >= 3 and votes.count(False) == 1:
+        if len(votes) >= 3 and votes.count(Word.DOWN) == 1:
             assert not fused.down
             assert len(fused.cut) <= 1
+
+
+def test_for_all_votes_waiting_ends_in_what_follows_with_the_stale_words_in_or_out() -> None:
+    """5^5 of them: it waits only where that differs, and never where nobody says down."""
+    for monitor, seen in all_words(*Word):
+        patient, hurried = fuse(monitor, seen, VIEWS, patient=True), fuse(monitor, seen, VIEWS)
+        assert not hurried.pending
+        came_in = {view: Word.UP if word is Word.STALE else word for view, word in seen.items()}
+        confirmed = fuse(Word.UP if monitor is Word.STALE else monitor, came_in, VIEWS)
+        assert patient.pending == (confirmed != hurried), (monitor, seen)
+        assert patient.pending or patient == hurried
+        if Word.DOWN not in {monitor, *seen.values()}:
+            assert not hurried.down
+            assert not hurried.cut
+
+
+def test_a_death_that_vantages_notice_one_after_the_other_is_never_a_cut_link() -> None:
+    """Every order in which the monitor and four views begin to fail and then are sure of it."""
+    for order in itertools.permutations(range(5)):
+        words: list[Word] = [Word.STALE] * 5
+        for step in (Word.DOUBT, Word.DOWN):
+            for who in order:
+                words[who] = step
+                fused = fuse(words[0], dict(zip(VIEWS, words[1:], strict=True)), VIEWS, patient=True)
+                assert fused.pending or not fused.cut, words
+                assert fused.pending or bool(fused.down) == (Word.DOWN in words), words
+
+
+def test_stale_words_do_not_delay_what_they_cannot_change() -> None:
+    seen = {"us": Word.STALE, "eu": Word.UP, "ap": Word.UP, "sa": Word.UP}
+    assert fuse(Word.DOWN, seen, VIEWS, patient=True) == Fused(down=False, monitor_wrong=True)
+    assert fuse(Word.DOWN, dict.fromkeys(VIEWS, Word.DOUBT), VIEWS, patient=True) == Fused(down=True)

@@ -26,7 +26,7 @@ LOST = {
     "flapping": 1e-5,
     "errors": 2e-3,
     "all-errors": 2e-3,
-    "slow-region": 1e-5,
+    "slow-region": 1e-4,
     "link-cut": 1e-4,
     "monitor-cut": 0.0,
     "all-stale": 0.0,

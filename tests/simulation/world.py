@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from tests.simulation.faults import REGIONS, Fault, Scenario
 from tests.simulation.fleet import Fleet, Second, Truth
 from xds_server.controller import Controller, Inputs
+from xds_server.histogram import bucket_of
 from xds_server.model import AccessSummary, Event, LoadReport, Observation, ServiceDecision, Target, ViewKey
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
@@ -186,8 +187,25 @@ class World:
             )
             ms = self.last.latency_ms.get((view, region))
             if ms is not None and good:
-                accesses.append(AccessSummary("als", view, SERVICE, region, good, bad, ms, 1.3 * ms, tick, now))
+                accesses.append(_logged(view, region, ms, good, bad, tick, now))
         return tuple(loads), tuple(accesses)
+
+
+SAMPLED = 0.05
+"""Of requests are logged, as a fleet's `access_logs` says if it says nothing."""
+
+
+def _logged(view: str, region: str, ms: float, good: int, bad: int, tick: float, now: float) -> AccessSummary:
+    """Return what a sample of a tick's requests says: nine in ten take the usual time, one 1.3 times as long."""
+    samples = math.ceil(SAMPLED * good)
+    late = samples // 10
+    counts = {bucket_of(ms): samples - late}
+    if late:
+        counts[bucket_of(1.3 * ms)] = counts.get(bucket_of(1.3 * ms), 0) + late
+    logged = tuple(sorted(counts.items()))
+    return AccessSummary(
+        "als", view, SERVICE, region, good, bad, ms, 1.3 * ms, tick, now, samples=samples, latencies=logged
+    )
 
 
 def _apply(fault: Fault, truth: Truth) -> None:

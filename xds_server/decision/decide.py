@@ -19,6 +19,7 @@ what is there, and all-zero weights would answer nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from xds_server.decision.allocation import FITS, FORBIDDEN, allocate
@@ -51,6 +52,8 @@ class Frame:
     order: tuple[tuple[int, ...], ...]
     protection: tuple[tuple[Protection | None, ...], ...]
     cuts: frozenset[tuple[int, int]] = frozenset()
+    returning: Mapping[tuple[int, int], float] = field(default_factory=dict)
+    judged: frozenset[int] = frozenset()
     variants: dict[tuple[int, int], tuple[Protection | None, ...]] = field(default_factory=dict)
     """Columns of `protection` by region and overprovisioning factor, as needed: factors are coarse, so few recur."""
 
@@ -99,7 +102,20 @@ def with_measured(base: Frame, measured: Measured) -> Frame:
         ),
         order=tuple(tuple(r for _, r in sorted((row[r], r) for r in base.order[0])) for row in latency),
         cuts=cuts,
+        returning=returning_links(base, measured),
+        judged=frozenset(i for i, name in enumerate(regions) if name in measured.judged),
     )
+
+
+def closed_links(base: Frame, measured: Measured) -> frozenset[tuple[int, int]]:
+    """Return the links that are cut or return."""
+    return cut_links(base, measured) | returning_links(base, measured).keys()
+
+
+def returning_links(base: Frame, measured: Measured) -> Mapping[tuple[int, int], float]:
+    """Return the links that return, with how much of their share has."""
+    place = {name: i for i, name in enumerate(base.regions)}
+    return {(place[v], place[r]): ramp for (v, r), ramp in measured.returning.items() if v in place and r in place}
 
 
 def _latencies(base: Frame, measured: Measured) -> tuple[tuple[float, ...], ...]:
@@ -147,6 +163,7 @@ class Prior:
     verdicts: tuple[Verdict | None, ...]
     reflex: tuple[Table, ...] = ()
     cuts: frozenset[tuple[int, int]] = frozenset()
+    """Links that are cut, or returning."""
     ordered: Ordered = NOTHING_ORDERED
 
 
@@ -186,7 +203,7 @@ def place(
         return _no_region_serves(base, verdicts, prior, measured)
     fixed = fixed_rows(ordered, base.regions, prior.weights if prior else None)
     in_force = _flows(base.demand, prior.weights) if prior else None
-    planned, optimum = _beside(base, verdicts, full, in_force, fixed)
+    planned, optimum = _eased(base, verdicts, full, in_force, fixed)
     rows = tuple(
         fixed[v] if v in fixed else apportion(f, TOTAL_WEIGHT, prior.weights[v] if prior else None)
         for v, f in enumerate(optimum)
@@ -209,8 +226,12 @@ def _kept(
     """Return why each row stays as it is, or an empty string: the new one goes out."""
     if _blind(verdicts, prior.weights):
         return ("held, there is no fresh evidence",) * len(rows)
-    if _verdicts_moved(prior.verdicts, verdicts) or prior.cuts != base.cuts or prior.ordered != ordered:
+    moved = _verdicts_moved(prior.verdicts, verdicts) or prior.cuts != base.cuts | base.returning.keys()
+    if moved or base.returning or prior.ordered != ordered:
         return ("",) * len(rows)
+    if base.judged:
+        names = ", ".join(base.regions[r] for r in sorted(base.judged))
+        return (f"kept while it is being decided whether {names} is down",) * len(rows)
     limit = base.service.min_change * TOTAL_WEIGHT
     return tuple(
         "kept, the change is below min_change" if row != before and _small(row, before, limit) else ""
@@ -225,6 +246,33 @@ def _blind(verdicts: tuple[Verdict | None, ...], weights: Table) -> bool:
         v is None or v.health is Health.UNKNOWN or (v.health is Health.DRAINING and not carries)
         for v, carries in zip(verdicts, carried, strict=True)
     )
+
+
+def _eased(
+    base: Frame,
+    verdicts: tuple[Verdict | None, ...],
+    full: tuple[int, ...],
+    in_force: Flows | None,
+    fixed: dict[int, Row],
+) -> tuple[tuple[int, ...], Flows]:
+    """Place everything, on the way from what is best without the links that return to what is best with them.
+
+    Any mixture of two placings that fit is one that fits. All returning links are as far as the one that is least far.
+    """
+    planned, flows = _beside(base, verdicts, full, in_force, fixed)
+    if not base.returning:
+        return planned, flows
+    costs = tuple(
+        tuple(FORBIDDEN if (v, r) in base.returning else us for r, us in enumerate(row))
+        for v, row in enumerate(base.cost_us)
+    )
+    _, without = _beside(replace(base, cost_us=costs), verdicts, full, in_force, fixed)
+    back = round(UNIT * min(base.returning.values()))
+    mixed = tuple(
+        tuple((a * back + b * (UNIT - back)) // UNIT for a, b in zip(*pair, strict=True))
+        for pair in zip(flows, without, strict=True)
+    )
+    return planned, mixed
 
 
 def _beside(
@@ -254,12 +302,15 @@ def _place(
     planned = tuple(_scaled(c, free if v and v.serves else 0.0) for c, v in zip(full, verdicts, strict=True))
     result = allocate(base.demand, planned, base.cost_us, previous=in_force, window=window)
     ramps = [v.ramp if v and v.serves else 1.0 for v in verdicts]
-    if min(ramps) == 1.0:
+    judged = base.judged if in_force else frozenset()
+    if min(ramps) == 1.0 and not judged:
         return planned, result.flows
     limits = [
         c if ramp == 1.0 else max(1, _scaled(min(load, c), ramp))
         for c, load, ramp in zip(planned, result.loads, ramps, strict=True)
     ]
+    for r in judged:
+        limits[r] = min(limits[r], max(1, sum(row[r] for row in in_force or ())))
     limited = allocate(base.demand, limits, base.cost_us, previous=in_force, window=window)
     if limited.ratio > FITS and result.ratio == FITS:
         carried = tuple(map(sum, zip(*in_force, strict=True))) if in_force else (0,) * len(limits)

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from xds_server.decision.verdicts import EndpointState, Evidence, Place, next_endpoint, stale_after_s
+from xds_server.decision.verdicts import (
+    EndpointState,
+    Evidence,
+    Place,
+    next_endpoint,
+    report_lag_s,
+    stale_after_s,
+)
+from xds_server.decision.votes import Word
 from xds_server.model import Observation, Target
 from xds_server.policy.types import HealthCheck
 
@@ -55,8 +63,7 @@ class EndpointBook:
 
     def evidence(self, place: Place, vantage: str = MONITOR) -> Evidence:
         """Return what one vantage sees of a place."""
-        seen = self._states.get(vantage, {})
-        states = [s for t in self._targets[place] if (s := seen.get(t)) is not None]
+        states = self._seen(place, vantage)
         decided = [s for s in states if s.up is not None]
         worst = [s for s in decided if not s.up]
         return Evidence(
@@ -71,8 +78,35 @@ class EndpointBook:
     def fresh(self, place: Place, now: float) -> dict[str, Evidence]:
         """Return what each vantage with fresh and decided evidence sees of a place."""
         limit = now - stale_after_s(self._checks[place])
-        found = {vantage: self.evidence(place, vantage) for vantage in sorted(self._vantages.get(place, ()))}
+        found = {vantage: self.evidence(place, vantage) for vantage in self.vantages(place)}
         return {vantage: e for vantage, e in found.items() if e.decided and e.at >= limit}
+
+    def word(self, place: Place, vantage: str, since: float, now: float) -> Word | None:
+        """Return what a vantage says of a place, given that something seems to have failed at `since`.
+
+        A probe that was well proves it for when it was sent. Envoys repeat a result until they have the next.
+        """
+        check = self._checks[place]
+        states = self._seen(place, vantage)
+        if not any(s.up is not None for s in states) or max(s.at for s in states) < now - stale_after_s(check):
+            return None
+        well = [s.at for s in states if s.up and s.well]
+        if well:
+            lag_s = check.timeout_ms / 1000 if vantage == MONITOR else report_lag_s(check)
+            return Word.UP if max(well) - lag_s >= since else Word.STALE
+        return Word.DOUBT if any(s.up for s in states) else Word.DOWN
+
+    def failing_since(self, place: Place, vantage: str) -> float:
+        """Return when the last endpoint that a vantage sees fail began to."""
+        return max((s.since for s in self._seen(place, vantage) if not s.well), default=0.0)
+
+    def vantages(self, place: Place) -> list[str]:
+        """Return who has ever looked at a place."""
+        return sorted(self._vantages.get(place, ()))
+
+    def _seen(self, place: Place, vantage: str) -> list[EndpointState]:
+        seen = self._states.get(vantage, {})
+        return [s for t in self._targets[place] if (s := seen.get(t)) is not None]
 
     def unhealthy(self) -> frozenset[Target]:
         """Return the endpoints that the monitor sees down in places where it sees others up: EDS marks these.

@@ -14,17 +14,9 @@ Two levels. An *endpoint* flips only after `unhealthy_after` bad or `healthy_aft
 
 Going down again soon is held longer each time (`HOLD_DOWN`), so a flapping region cannot saw at the weights.
 
-One monitor can lie. If the regions of a service that fail at once held more than half of its capacity, and nothing but
-our own probes says so, then the likelier story is that *we* are cut off: all of them keep what they had (`unknown`,
-with an alarm) until the evidence changes or an operator speaks. Envoy's reflex still leaves what is really dead. "At
-once" is the time in which a cut of our own network shows in every probe: two intervals and a deadline. Two regions that
-die ten seconds apart are two incidents, and both are left. Rejected: holding only the last region over the limit, which
-would move all traffic to the others on the word of a monitor we no longer believe.
-
-There may be more than one monitor. Envoys probe from their own regions, and report what their traffic meets; then the
-vantages vote (votes.py), a view may be cut off from a region that is fine for others (`cuts`), and live traffic limits
-the share of a region that fails or slows down (traffic.py). Failing at once is then believed if live traffic or several
-views bear it out.
+There is more than one monitor. Envoys probe from their own regions, and report what their traffic meets: the vantages
+vote (votes.py, jury.py), a view may be cut off from a region that is fine for others (links.py), and live traffic
+limits the share of a region that fails or slows down (traffic.py). What seems to fail at once is doubted (doubt.py).
 
 All state is in `HealthBook`, owned by the controller; time comes in as an argument.
 """
@@ -35,8 +27,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from xds_server.decision.agents import AgentBook
+from xds_server.decision.doubt import Case, at_once_s, doubted, fell
 from xds_server.decision.evidence import MONITOR, EndpointBook
-from xds_server.decision.health_words import link_event, verdict_event
+from xds_server.decision.health_words import verdict_event
+from xds_server.decision.jury import Hearing, Jury, Seat, bears_out
+from xds_server.decision.links import LinkBook
 from xds_server.decision.measured import NOTHING_MEASURED, Measured
 from xds_server.decision.traffic import TrafficBook
 from xds_server.decision.verdicts import (
@@ -51,7 +46,8 @@ from xds_server.decision.verdicts import (
     no_address,
     worse,
 )
-from xds_server.decision.votes import Fused, fuse
+from xds_server.decision.votes import Fused
+from xds_server.decision.witnesses import Witnesses
 from xds_server.model import (
     AccessSummary,
     AgentReport,
@@ -62,16 +58,10 @@ from xds_server.model import (
     Target,
     Verdict,
 )
-from xds_server.policy.types import HealthCheck, Policy, Service
-
-MOST_AT_ONCE = 0.5
-"""More than this share of a service's capacity failing at once is not believed from probes alone."""
+from xds_server.policy.types import Policy, Service
 
 LATENCY_MATTERS_MS = 5.0
 CAPACITY_MATTERS = 0.05
-
-CUT_DWELL_S = 10.0
-"""A link that was cut is used again this long after it works, at the earliest."""
 
 
 class HealthBook:
@@ -87,7 +77,8 @@ class HealthBook:
         self._drained: frozenset[str] = frozenset()
         self._places: frozenset[Place] = frozenset()
         self._beliefs: dict[Place, Belief] = {}
-        self._cuts: dict[Place, dict[str, float]] = {}
+        self._links = LinkBook()
+        self._jury = Jury()
         self._measured: dict[str, Measured] = {}
         self._touched: set[Place] = set()
         self._moving: set[Place] = set()
@@ -117,7 +108,8 @@ class HealthBook:
         self._drained = frozenset(name for name, region in policy.regions.items() if region.drain)
         self._places = frozenset(checks)
         self._beliefs = {p: b for p, b in self._beliefs.items() if p in checks}
-        self._cuts = {p: cuts for p, cuts in self._cuts.items() if p in checks}
+        self._links.forget_except(self._places)
+        self._jury.forget_except(self._places)
         self._measured = {name: found for name, found in self._measured.items() if name in policy.services}
         self._moving &= self._beliefs.keys()
         self.unresolvable = unresolvable
@@ -153,7 +145,7 @@ class HealthBook:
 
     def cuts(self, place: Place) -> frozenset[str]:
         """Return the views that cannot reach a place although others can."""
-        return frozenset(self._cuts.get(place, ()))
+        return self._links.cut(place)
 
     def measured(self, service: str) -> Measured:
         """Return what is measured of a service's demand and latencies, and the links that are cut."""
@@ -171,13 +163,11 @@ class HealthBook:
         """Judge every place that may have changed. Returns the services whose verdicts did, and the events."""
         due = sorted(self._touched | self._by_time(now))
         self._touched = set()
-        votes = {place: self._vote(place, now) for place in due}
-        proposed = {place: self._judge(place, votes[place], now) for place in due}
+        heard = {place: self._hear(place, now) for place in due}
+        proposed = {place: self._judge(place, heard[place], now) for place in due}
         for service in sorted({place.service for place in due}):
-            self._doubt(service, proposed, now)
-        events: list[Event] = []
-        for place in due:
-            self._cut(place, votes[place], now, events)
+            self._doubt(service, proposed, heard, now)
+        events = [event for place in due for event in self._follow_links(place, heard[place], now)]
         changed = {service for service in {place.service for place in due} if self._measure(service, now)}
         for place, belief in sorted(proposed.items()):
             before = self._beliefs.get(place)
@@ -217,60 +207,66 @@ class HealthBook:
         if now - self._swept_at >= 1.0:
             self._swept_at = now
             due |= {p for p in self._beliefs if p not in self._moving and not self._fresh(p, now)}
-            due |= self._cuts.keys() | self._agents.places(self._places)
-        return due
+            due |= {*self._links.places(), *self._agents.places(self._places)}
+        return due | set(self._jury.undecided)
 
     def _fresh(self, place: Place, now: float) -> bool:
-        return bool(self._endpoints.fresh(place, now)) or any(
-            self.traffic.reach(view, place, now) is not None for view in self.traffic.views(place)
-        )
+        return self._witnesses().is_heard(place, now)
 
-    def _vote(self, place: Place, now: float) -> tuple[Fused, Evidence | None]:
-        """Count the votes on a place; with the evidence that its score rests on, None without any fresh."""
-        fresh = self._endpoints.fresh(place, now)
-        seen = {view: evidence.up > 0 for view, evidence in fresh.items() if view != MONITOR}
-        reached = self._reached(place, now)
-        live = {
-            view: r
-            for view in self.traffic.views(place)
-            if (r := self.traffic.reach(view, place, now)) is not None and (r or view not in reached)
-        }
-        monitor = fresh.get(MONITOR)
-        fused = fuse(monitor.up > 0 if monitor else None, seen | live, self._views)
-        if fused.down is None:
-            return fused, None
-        return fused, _basis(fused, monitor, [fresh[view] for view in sorted(seen) if seen[view] is not fused.down])
+    def _hear(self, place: Place, now: float) -> Hearing:
+        service = self._services[place.service]
+        others = tuple(Place(place.service, region) for region in service.deployments if region != place.region)
+        before = self._beliefs.get(place)
+        down = before is not None and not before.verdict.serves
+        return self._jury.hear(self._witnesses(), Seat(place, service.health, self._views, others, down), now)
 
-    def _reached(self, place: Place, now: float) -> frozenset[str]:
-        """Return the views whose path to a place is known to work, whatever becomes of their requests there.
+    def _witnesses(self) -> Witnesses:
+        return Witnesses(self._endpoints, self.traffic)
 
-        Load reports do not tell an answer of 503 from none. A view whose own probes are answered is not cut off, nor is
-        a region from itself while the monitor reaches it: what fails there is the service, not the path.
-        """
-        fresh = self._endpoints.fresh(place, now)
-        return frozenset(place.region if view == MONITOR else view for view, e in fresh.items() if e.up)
-
-    def _judge(self, place: Place, votes: tuple[Fused, Evidence | None], now: float) -> Belief | None:
+    def _judge(self, place: Place, heard: Hearing, now: float) -> Belief | None:
         """Return what to believe of a place now, before doubting the monitor; None while nothing is known."""
         before = self._beliefs.get(place)
         if place.region in self._drained:
             return drained(before, now)
         if place in self.unresolvable:
             return no_address(before, now)
-        fused, evidence = votes
-        if fused.monitor_wrong and evidence is not None and before is not None and before.verdict.serves:
-            evidence = disputed(before.verdict, evidence)
+        fused = heard.fused
+        if fused.pending and before is not None:
+            return before
+        evidence = self._basis(place, fused, now)
         if evidence is None:
-            if before is None or not self._endpoints.evidence(place).decided:
-                return before
-            return replace(before, verdict=held(before.verdict, "no fresh evidence", now))
+            return self._unheard(place, before, now)
+        if fused.monitor_wrong and before is not None and before.verdict.serves:
+            evidence = disputed(before.verdict, evidence)
         if before is not None and before.verdict.held is not None and evidence.unsettled:
             return before
         ramp_up_s = self._services[place.service].ramp_up_ms / 1000
-        standing = worse(
-            self.traffic.standing(place, now, self._reached(place, now)), self._agents.standing(place, now)
-        )
+        lost = heard.lost | self._links.cut(place)
+        standing = worse(self.traffic.standing(place, now, lost), self._agents.standing(place, now))
         return limited(before, evidence, standing=standing, ramp_up_s=ramp_up_s, now=now)
+
+    def _unheard(self, place: Place, before: Belief | None, now: float) -> Belief | None:
+        if before is None or not self._endpoints.evidence(place).decided:
+            return before
+        return replace(before, verdict=held(before.verdict, "no fresh evidence", now))
+
+    def _basis(self, place: Place, fused: Fused, now: float) -> Evidence | None:
+        """Return the evidence that a place's score rests on; None without any word.
+
+        It is the monitor's if that agrees with the votes, else a view's.
+        """
+        if fused.down is None:
+            return None
+        fresh = self._endpoints.fresh(place, now)
+        monitor = fresh.pop(MONITOR, None)
+        if monitor is not None and (monitor.up == 0) == fused.down:
+            return monitor
+        agreeing = [evidence for evidence in fresh.values() if (evidence.up == 0) == fused.down]
+        if agreeing:
+            return max(agreeing, key=lambda e: e.at)
+        total = monitor.total if monitor is not None else 1
+        up = 0 if fused.down else total
+        return Evidence(up, total, total, monitor.at if monitor else 0.0, "live traffic fails" if fused.down else "")
 
     def _measure(self, service: str, now: float) -> bool:
         """Bring what is measured of a service up to date; True if it changed."""
@@ -281,10 +277,17 @@ class HealthBook:
             (view, region): _steady(before.latency_ms.get((view, region)), ms)
             for region in regions
             for view in self.traffic.views(Place(service, region))
-            if (ms := self.traffic.latency_ms(view, Place(service, region), now)) is not None
+            if (ms := self.traffic.latency.distance_ms(view, Place(service, region))) is not None
         }
-        cuts = frozenset((view, region) for region in regions for view in self.cuts(Place(service, region)))
-        after = Measured(demand, {**before.latency_ms, **latency}, cuts, self._capacity(service, now))
+        links = {region: Place(service, region) for region in regions}
+        cuts = frozenset((view, region) for region, place in links.items() for view in self._links.cut(place))
+        back = {
+            (v, region): ramp for region, place in links.items() for v, ramp in self._links.returning(place).items()
+        }
+        judged = frozenset(region for region, place in links.items() if place in self._jury.undecided)
+        after = Measured(
+            demand, {**before.latency_ms, **latency}, cuts, self._capacity(service, now), returning=back, judged=judged
+        )
         if after == before:
             return False
         self._measured[service] = after
@@ -300,88 +303,39 @@ class HealthBook:
                 found[region] = _coarse(self.measured(service).capacity_rps.get(region), capacity)
         return found
 
-    def _cut(self, place: Place, votes: tuple[Fused, Evidence | None], now: float, events: list[Event]) -> None:
-        """Bring the cut links of a place up to date."""
-        fused, _ = votes
-        before = self._cuts.get(place, {})
-        if fused.down is None or place.region in self._drained:
-            return
-        lost = frozenset(view for view in fused.cut if not self._blind(view, place.service, now))
-        after = {view: since for view, since in before.items() if view in lost or now - since < CUT_DWELL_S}
-        after |= dict.fromkeys(lost, now)
-        if after:
-            self._cuts[place] = after
-        else:
-            self._cuts.pop(place, None)
-        events += [link_event(place, view, "cut", "warning", now) for view in sorted(after.keys() - before.keys())]
-        if not fused.down:  # or nobody reaches it any more, which is no news of a link
-            events += [
-                link_event(place, view, "restored", "info", now) for view in sorted(before.keys() - after.keys())
-            ]
+    def _follow_links(self, place: Place, heard: Hearing, now: float) -> list[Event]:
+        """Bring the cut links of a place up to date; return what is news."""
+        fused = heard.fused
+        if fused.down is None or fused.pending or place.region in self._drained:
+            return []
+        if fused.down:
+            self._links.end(place, now)
+            return []
+        return self._links.follow(place, fused.cut, self._services[place.service].ramp_up_ms / 1000, now)
 
-    def _blind(self, view: str, service: str, now: float) -> bool:
-        """Return whether a view sees every region of a service down: then its own network is what is gone."""
-        seen = [
-            fresh[view].up > 0
-            for region in self._services[service].deployments
-            if view in (fresh := self._endpoints.fresh(Place(service, region), now))
-        ]
-        return len(seen) > 1 and not any(seen)
-
-    def _doubt(self, service: str, proposed: dict[Place, Belief | None], now: float) -> None:
-        """Hold every region of a service that fails at once with too many others (see the theory above)."""
-        deployments = self._services[service].deployments
-        places = [Place(service, region) for region in deployments]
-        after = {place: proposed.get(place, self._beliefs.get(place)) for place in places}
-        since = now - at_once_s(self._services[service].health)
-        failing = [p for p in places if (b := after[p]) and _fell(b, since) and self._was_serving(p, since)]
-        lost = sum(deployments[p.region].capacity_rps for p in failing)
-        serving = sum(deployments[p.region].capacity_rps for p in places if (b := after[p]) is None or b.verdict.serves)
-        if not failing or lost <= MOST_AT_ONCE * (lost + serving):
+    def _doubt(
+        self, service: str, proposed: dict[Place, Belief | None], heard: Mapping[Place, Hearing], now: float
+    ) -> None:
+        """Doubt what is proposed for one service's regions together (doubt.py); some may have to wait for words."""
+        spec = self._services[service]
+        places = [Place(service, region) for region in spec.deployments]
+        after = {p: b for p in places if (b := proposed.get(p, self._beliefs.get(p))) is not None}
+        witnesses = self._witnesses()
+        wait_s = max(witnesses.wait_s(place, spec.health) for place in places)
+        since = now - at_once_s(spec.health, wait_s)
+        if not any(fell(belief, since) for belief in after.values()):
             return
-        if all(self._borne_out(place, now) for place in failing):
-            return
-        share = round(100 * lost / (lost + serving))
-        why = (
-            f"{len(failing)} of {len(places)} regions ({share} % of {service}'s capacity) fail at once: monitor suspect"
+        told = {p: heard[p] if p in heard else self._hear(p, now) for p in places}
+        case = Case(
+            service=spec,
+            before=self._beliefs,
+            after=after,
+            borne_out=frozenset(p for p, said in told.items() if bears_out(witnesses, p, said, now)),
+            waiting=frozenset(p for p, said in told.items() if said.waiting),
+            pending=frozenset(p for p, said in told.items() if said.fused.pending),
         )
-        for place in failing:
-            proposed[place] = self._disbelieve(place, why, now)
-
-    def _borne_out(self, place: Place, now: float) -> bool:
-        """Return whether more than our own probes says that a place is down: live traffic, or two other views."""
-        if any(self.traffic.reach(view, place, now) is False for view in self.traffic.views(place)):
-            return True
-        fresh = self._endpoints.fresh(place, now)
-        return sum(evidence.up == 0 for view, evidence in fresh.items() if view != MONITOR) >= 2
-
-    def _was_serving(self, place: Place, since: float) -> bool:
-        before = self._beliefs.get(place)
-        return before is not None and (before.verdict.serves or _fell(before, since))
-
-    def _disbelieve(self, place: Place, why: str, now: float) -> Belief:
-        before = self._beliefs[place]
-        if before.verdict.health is Health.DOWN:
-            full = replace(before.verdict, health=Health.HEALTHY, score=1.0, ramp=1.0)
-            return replace(before, verdict=held(full, why, now), falls=max(0, before.falls - 1))
-        return replace(before, verdict=held(before.verdict, why, now))
-
-
-def at_once_s(check: HealthCheck) -> float:
-    """Return within how many seconds one cause shows in the probes of all regions: two intervals and a deadline."""
-    return (2 * check.interval_ms + check.timeout_ms) / 1000
-
-
-def _basis(fused: Fused, monitor: Evidence | None, views: list[Evidence]) -> Evidence:
-    """Return the evidence that a place's score rests on: the monitor's if it agrees with the votes, else the views'."""
-    if monitor is not None and (monitor.up == 0) == fused.down:
-        return monitor
-    agreeing = [evidence for evidence in views if (evidence.up == 0) == fused.down]
-    if agreeing:
-        return max(agreeing, key=lambda e: e.at)
-    total = monitor.total if monitor is not None else 1
-    up = 0 if fused.down else total
-    return Evidence(up, total, total, monitor.at if monitor else 0.0, "live traffic fails" if fused.down else "")
+        proposed |= doubted(case, since, now)
+        self._touched |= case.waiting | case.pending
 
 
 def _coarse(before: float | None, rps: float) -> float:
@@ -394,7 +348,3 @@ def _steady(before: float | None, ms: float) -> float:
     return (
         before if before is not None and abs(ms - before) <= max(LATENCY_MATTERS_MS, 0.1 * before) else float(round(ms))
     )
-
-
-def _fell(belief: Belief, since: float) -> bool:
-    return belief.verdict.health is Health.DOWN and belief.falls > 0 and belief.fell_at >= since

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 class Measured:
     """Demand in req/s by view, latency in ms by (view, region), cut (view, region) links, capacity in req/s by region.
 
+    `returning` are links that were cut and how much of their share has returned, 0..1. `judged` are regions of which it
+    is being decided whether they are down: nothing more is sent there meanwhile.
+
     What is missing was not measured: the policy's figure counts.
     """
 
@@ -17,6 +20,8 @@ class Measured:
     latency_ms: Mapping[tuple[str, str], float] = field(default_factory=dict)
     cuts: frozenset[tuple[str, str]] = frozenset()
     capacity_rps: Mapping[str, float] = field(default_factory=dict)
+    returning: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    judged: frozenset[str] = frozenset()
 
 
 NOTHING_MEASURED = Measured()

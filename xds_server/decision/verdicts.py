@@ -15,6 +15,9 @@ from xds_server.policy.types import HealthCheck
 STEP = 0.05
 """Ramps and rising scores move in steps of this size: each step is a push to every Envoy."""
 
+ENVOY_JITTER = 1.1
+"""Envoys stretch the interval of their probes by up to a tenth, so that they do not all probe at once."""
+
 LIVE_HOLD_S = 20.0
 """How long a region that failed real traffic stays down before it is tried again."""
 
@@ -33,12 +36,21 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """What we know of one address. `up` is None until decided; `streak` counts results in a row against `up`."""
+    """What we know of one address. `up` is None until decided; `streak` counts results in a row against `up`.
+
+    `since` is when the last result was first seen without a break: when it began to fail, or to be well.
+    """
 
     up: bool | None
     streak: int
     at: float
     detail: str
+    since: float = 0.0
+
+    @property
+    def well(self) -> bool:
+        """Return whether the last result was good, whatever is believed."""
+        return (self.up is True) == (self.streak == 0) and self.up is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +108,26 @@ class Evidence:
 def next_endpoint(state: EndpointState | None, seen: Observation, check: HealthCheck, *, hasty: bool) -> EndpointState:
     """Return the endpoint's state after one result. `hasty`: nothing else is known, one result decides."""
     up = state.up if state else None
+    since = state.since if state is not None and state.well == seen.healthy else seen.at
     if seen.healthy == up:
-        return EndpointState(up, 0, seen.at, seen.detail)
+        return EndpointState(up, 0, seen.at, seen.detail, since)
     streak = 1 + (state.streak if state and (up is not None or not seen.healthy) else 0)
     needed = check.healthy_after if seen.healthy else check.unhealthy_after
     if up is None and (seen.healthy or hasty):
         needed = 1
     if streak >= needed:
-        return EndpointState(seen.healthy, 0, seen.at, seen.detail)
-    return EndpointState(up, streak, seen.at, seen.detail)
+        return EndpointState(seen.healthy, 0, seen.at, seen.detail, since)
+    return EndpointState(up, streak, seen.at, seen.detail, since)
 
 
 def stale_after_s(check: HealthCheck) -> float:
     """Return how old the newest evidence may be, in seconds: three missed probes and a deadline."""
     return max(5.0, (3 * check.interval_ms + check.timeout_ms) / 1000)
+
+
+def report_lag_s(check: HealthCheck) -> float:
+    """Return how old what an Envoy says of its probes may be, in seconds: it repeats its last result until the next."""
+    return (ENVOY_JITTER * check.interval_ms + check.timeout_ms) / 1000
 
 
 def hold_down_s(falls: int) -> float:

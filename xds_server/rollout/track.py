@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from xds_server.decision.addresses import AddressBook
-from xds_server.decision.decide import Frame, Prior, complete, cut_links, frame, place
+from xds_server.decision.decide import Frame, Prior, closed_links, complete, frame, place
 from xds_server.decision.health import HealthBook
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
 from xds_server.decision.standin import stand_in
@@ -147,7 +147,7 @@ class Track:
             self._backlog.add(name, placed)
             after = stand_in(placed, before)
         return self._replace(
-            after, Prior(after.weights, after.verdicts, after.reflex, cut_links(base, measured), wanted)
+            after, Prior(after.weights, after.verdicts, after.reflex, closed_links(base, measured), wanted)
         )
 
     def _replace(self, after: ServiceDecision, prior: Prior) -> list[Moved]:

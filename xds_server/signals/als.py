@@ -6,7 +6,8 @@ and leave as one value per interval, whatever the fleet's size.
 
 - *Region*: the one whose endpoint answered, by its address; if none did, the one the request was meant for.
 - *Latency*: of the last try, from the first byte sent upstream to the first byte received. That is the round trip and
-  the server's work. Time spent on earlier tries, on connecting and on the client's own slowness is not the region's.
+  the server's work. Time spent on earlier tries, on connecting and on the client's own slowness is not the region's. Of
+  failed requests it is not counted: all of those are logged, and would pass for a larger share than they are.
 - *Bounds*: `MOST_ENTRIES_PER_S` over all streams. Past it nothing is read until the next interval; gRPC's flow control
   then makes Envoys drop entries rather than us queue them, the failed ones as well.
 """
@@ -110,7 +111,8 @@ class AccessTally:
             cell.unserved += not served
         else:
             cell.requests += 1 / share if share else 1
-        if common.HasField("time_to_first_upstream_rx_byte") and common.HasField("time_to_first_upstream_tx_byte"):
+        timed = common.HasField("time_to_first_upstream_rx_byte") and common.HasField("time_to_first_upstream_tx_byte")
+        if timed and not failed:
             ms = _ms(common.time_to_first_upstream_rx_byte) - _ms(common.time_to_first_upstream_tx_byte)
             cell.latencies[bucket_of(ms)] += 1
 
@@ -148,6 +150,7 @@ def _summary(key: _Key, cell: _Cell, interval_s: float, now: float) -> AccessSum
         attempts=cell.attempts / cell.entries,
         statuses=(without, classes[0], classes[1], classes[2], classes[3], classes[4]),
         unserved=cell.unserved,
+        latencies=tuple(sorted(latencies.items())),
     )
 
 
