@@ -88,6 +88,7 @@ class Conversation(ABC, Generic[R, S]):
         self._responses = 0
         self._stale = 0
         self._warming = NOBODY
+        self._moves = 0
         self._offered: Offering | None = None
 
     @property
@@ -183,13 +184,33 @@ class Conversation(ABC, Generic[R, S]):
         self._stale = 0
         had = state.held
         event = state.answer(flight, error, self._sharing)
+        self._moved(state, flight.plan, quiet=state.held is flight.plan.after)
         if state is self._clusters and self._endpoints is not None and had is not state.held:
             gone = had.parents.keys() - state.held.parents.keys()
             if gone:
                 self._endpoints.forget(gone, self._sharing)
         return event
 
+    def _moved(self, state: S, planned: Plan, *, quiet: bool = True) -> None:
+        """Note that other types may have to be looked at again: what the client has of this one has changed.
+
+        Most changes are quiet: of weights, say. What depends on routes or listeners looks at what they refer to alone.
+        """
+        others_look_closer = state is self._clusters or state is self._endpoints
+        if others_look_closer or not (quiet and planned.quiet):
+            self._moves += 1
+
+    def _at_rest(self, offering: Offering, state: S) -> bool:
+        """Return whether nothing has happened since there was nothing to send."""
+        calm = state.calm
+        if calm is None or state.calm_at != self._moves or calm.clusters_due is not None:
+            return False
+        if calm.shelf is not self._sharing.shelf(offering, state.type_url):
+            return False
+        return self._clusters is None or self._clusters.flight is None
+
     def _begin(self, state: S) -> S:
+        self._moves += 1
         self._types[state.type_url] = state
         if state.type_url == TypeUrl.CLUSTER:
             self._clusters = state
@@ -211,11 +232,15 @@ class Conversation(ABC, Generic[R, S]):
         return (*[user.held for user in users], *flying)
 
     def _respond(self, offering: Offering, state: S) -> Response | None:
+        if self._at_rest(offering, state):
+            return None
         around = self._around(offering, state)
         if state.calm == around:
+            state.calm_at = self._moves
             return None
         if state.claim:
             self._believe(state, around)
+            self._moves += 1
         if state is self._endpoints:
             self._owe_assignments()
         if state.refusals.suspects:
@@ -224,6 +249,7 @@ class Conversation(ABC, Generic[R, S]):
         state.waiting = planned.waiting
         if not planned.due:
             state.settle(around, offering.snapshot, planned)
+            state.calm_at = self._moves
             return None
         self._responses += 1
         nonce = str(self._responses)
@@ -232,6 +258,7 @@ class Conversation(ABC, Generic[R, S]):
             self._warming = self._sharing.names(self._warming | changed) if changed else self._warming
             self._owe_assignments()
         state.send(Flight(nonce, around.shelf, planned))
+        self._moved(state, planned)
         body = self._body(state, planned)
         return Response(Sent(state.type_url, planned.after.version, nonce, len(planned.carried), len(body)), body)
 

@@ -56,6 +56,7 @@ class DeltaStream(Conversation[DeltaRequest, DeltaType]):
         if first or request.added or request.removed:
             self._offered = None
             if state.change(request, self._sharing, first=first):
+                self._moves += 1
                 events.append(Subscribed(request.type_url, state.subscription.names, state.subscription.wildcard))
         return tuple(events)
 

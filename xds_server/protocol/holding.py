@@ -74,7 +74,8 @@ class Holding:
         return {name: "+".join(found) for name, found in versions.items()}
 
     @cached_property
-    def _needed(self) -> Mapping[str, frozenset[str]]:
+    def needs(self) -> Mapping[str, frozenset[str]]:
+        """Return the names that these refer to, by type."""
         names: dict[str, set[str]] = {}
         for resource in self.resources.values():
             for need in resource.needs:
@@ -83,7 +84,7 @@ class Holding:
 
     def needed(self, type_url: str) -> frozenset[str]:
         """Return the names of that type that these refer to; `*` is among them if that is not known."""
-        return self._needed.get(type_url, frozenset()) | self._needed.get("", frozenset())
+        return self.needs.get(type_url, frozenset()) | self.needs.get("", frozenset())
 
     def has(self, resource: Resource, under: str) -> bool:
         """Return whether the client has exactly this, delivered for that cluster."""

@@ -92,6 +92,8 @@ class Plan:
     removed: frozenset[str] = frozenset()
     unresolved: tuple[str, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
+    quiet: bool = False
+    """Whether the client refers to the same things before and after: a change of weights, say."""
 
 
 def plan(scene: Scene) -> Plan:

@@ -134,7 +134,9 @@ class Sharing:
         if known is not None:
             return known
         made = delta_plan(scene) if scene.delta else plan(scene)
-        made = replace(made, after=self._canonical(scene.type_url, made.after))
+        after = self._canonical(scene.type_url, made.after)
+        quiet = scene.held.needs == after.needs == scene.last.needs
+        made = replace(made, after=after, quiet=quiet)
         return self._plans.put(scene, made, scene.around.shelf.size)
 
     def within(self, type_url: str, holding: Holding, subscription: Subscription) -> Holding:

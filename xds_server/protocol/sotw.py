@@ -54,6 +54,7 @@ class SotwStream(Conversation[Request, TypeState]):
         if state.flight is not None:
             events.append(self._answered(state, state.flight, request.error))
         if state.subscribe(request.names, self._sharing):
+            self._moves += 1
             events.append(Subscribed(request.type_url, state.subscription.names, state.subscription.wildcard))
         return tuple(events)
 

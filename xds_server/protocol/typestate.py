@@ -71,8 +71,8 @@ class TypeState:
 
     delta = False
     __slots__ = (
-        "acked", "calm", "claim", "doubtful", "flight", "fresh", "full_state", "held", "last", "lost", "nack", "nonce",
-        "refusals", "returning", "sent", "spoken", "subscription", "synced", "type_url", "unsure", "waiting",
+        "acked", "calm", "calm_at", "claim", "doubtful", "flight", "fresh", "full_state", "held", "last", "lost", "nack",
+        "nonce", "refusals", "returning", "sent", "spoken", "subscription", "synced", "type_url", "unsure", "waiting",
         "words",
     )  # fmt: skip
 
@@ -81,6 +81,7 @@ class TypeState:
         self.full_state = rule(type_url).full_state
         self.claim = claim
         self.calm: Around | None = None
+        self.calm_at = 0
         self.subscription = Subscription()
         self.held = NOTHING
         self.last = NOTHING
