@@ -494,4 +494,4 @@ class TestGivenVersions:
 
 
 def test_the_conversation_keeps_who_and_not_the_whole_node() -> None:
-    assert set(Identified.__slots__) == {"node_id", "cluster", "region", "zone", "agent", "version"}
+    assert set(Identified.__slots__) == {"node_id", "cluster", "region", "zone", "agent", "version", "identities"}
