@@ -203,7 +203,7 @@ class Controller:
         moved |= self._follow_orders(inputs.behind, now)
         stale |= self._marks_moved() | self._resized(now)
         self._renew(moved, now, stale=stale)
-        return self._told.outcome(trial=self._renew_candidate(moved, stale=stale), wake_at=self._wake_at(now))
+        return self._told.outcome(trial=self._renew_candidate(moved, now, stale=stale), wake_at=self._wake_at(now))
 
     def _learn(self, inputs: Inputs) -> None:
         for seen in inputs.observations:
@@ -291,7 +291,7 @@ class Controller:
             self._told.add("policy.warning", now, words, "warning", digest=digest)
         self._told.succeeds = before
         self._ordered = self._orders.ordered(after.policy)
-        after.decide(self._health, (), self._ordered)
+        after.decide(self._health, (), now, self._ordered)
         self._told.decision = after.decision
         self._told.events.extend(event for pair in after.since(before) for event in moves(*pair, now))
 
@@ -407,7 +407,7 @@ class Controller:
         """Decide and build again under the policy in force, as far as anything changed."""
         assert self._track is not None
         first = self._track.decision is None
-        pairs = self._track.decide(self._health, moved, self._ordered)
+        pairs = self._track.decide(self._health, moved, now, self._ordered)
         if pairs or first or self._told.resized:
             self._told.decision = self._track.decision
             self._told.events.extend(event for pair in pairs for event in moves(*pair, now))
@@ -417,19 +417,20 @@ class Controller:
             self._told.snapshots = dict(self._track.snapshots)
             self._told.gone = frozenset(self._told.succeeds.snapshots.keys() - self._track.snapshots.keys())
 
-    def _renew_candidate(self, moved: frozenset[str], *, stale: bool) -> TrialSnapshots | None:
+    def _renew_candidate(self, moved: frozenset[str], now: float, *, stale: bool) -> TrialSnapshots | None:
         """Decide and build again under the policy on trial."""
         if self._candidate is None or self._trial is None:
             return None
         first = self._candidate.decision is None
         ordered = self._orders.ordered(self._candidate.policy)
-        if self._candidate.decide(self._health, moved, ordered) or first or stale:
+        if self._candidate.decide(self._health, moved, now, ordered) or first or stale:
             self._candidate.build(self._unhealthy, self._quarantine, self._kinds)
         return TrialSnapshots(frozenset(self._trial.members), self._candidate.snapshots)
 
     def _wake_at(self, now: float) -> float | None:
         times = [self._health.next_change(now), self._orders.next_change(now), self._sizes.next_change()]
         times.append(self._trial.deadline if self._trial is not None else None)
+        times += [track.next_change() for track in (self._track, self._candidate) if track is not None]
         if self._candidate is not None and self._trial is None:
             times.append(self._decide_by)
         if any(track is not None and track.behind for track in (self._track, self._candidate)):

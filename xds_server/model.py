@@ -262,13 +262,34 @@ class NMinusOne:
     added_latency_ms: float
 
 
+class ShedClass(NamedTuple):
+    """The percentage of one class of traffic that is refused. No name: what is of no class."""
+
+    name: str
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shed:
+    """What the Envoys of one view refuse, so that regions hold: `percent` of all requests, and how much of each class.
+
+    `classes` are those of which anything is refused, in the order of the policy.
+    """
+
+    percent: int
+    classes: tuple[ShedClass, ...]
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceDecision:
     """Everything decided for one service. Rows and columns follow `regions`: the policy's, sorted.
 
     `weights[v][r]`: of view v's requests, the share that region r serves. `reflex[r][v]`: the priority-1 weights of
     cluster `service@r` in view v, which Envoy applies by itself when r dies. `reasons[v][r]`: why `weights[v][r]` is
-    what it is. `protection[v][r]`: None where the service has no deployment in r.
+    what it is. `protection[v][r]`: None where the service has no deployment in r. `shed[v]`: what view v refuses;
+    empty if none does. `half_open` are the weights of what may be sent twice, with a trickle to regions that are down;
+    empty if they are `weights`.
     """
 
     service: str
@@ -284,6 +305,8 @@ class ServiceDecision:
     n_minus_1: tuple[NMinusOne, ...]
     protection: tuple[tuple[Protection | None, ...], ...]
     reasons: tuple[tuple[str, ...], ...]
+    shed: tuple[Shed | None, ...] = ()
+    half_open: Table = ()
 
 
 class FleetSize(NamedTuple):

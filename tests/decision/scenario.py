@@ -283,6 +283,12 @@ def _service(s: ServiceDecision) -> Iterator[str]:
         yield f"  from {view}:"
         for region, weight, reason in zip(s.regions, row, why, strict=True):
             yield f"    {100 * weight / TOTAL_WEIGHT:6.2f} % {region:15} {reason}"
+    for view, shed in zip(s.regions, s.shed, strict=False):
+        if shed is not None:
+            classes = ", ".join(f"{percent} % of {name or 'the rest'}" for name, percent in shed.classes)
+            yield f"  {view} refuses {shed.percent} %" + (f" ({classes})" if classes else "") + f": {shed.reason}"
+    for view, row in zip(s.regions, s.half_open, strict=False):
+        yield f"  reads from {view}: {_row(s.regions, row)}"
     for gone, tables, factor in zip(s.regions, s.reflex, s.reflex_overload, strict=True):
         rows = "; ".join(f"{v} → {_row(s.regions, row)}" for v, row in zip(s.regions, tables, strict=True))
         yield f"  reflex without {gone}: {rows}" + (f" (overload {factor:.3g})" if factor > 1 else "")

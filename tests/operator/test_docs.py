@@ -8,7 +8,7 @@ from pathlib import Path
 from click import Context
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.operator.world import Process, client, decision
+from tests.operator.world import Process, client, strained
 from tests.signals.world import in_loop
 from xds_server.cli import main
 from xds_server.model import Address, Event, Observation, SourceStatus, Target, ViewKey
@@ -54,7 +54,7 @@ def _busy() -> Metrics:
     """Metrics of a process to which everything happened."""
     source = SourceStatus("lrs", 1, 2, 3)
     metrics = Metrics(
-        decision,
+        strained,
         lambda: PolicyStatus("p", "abc"),
         lambda: [client("a")],
         sources=lambda: [source],

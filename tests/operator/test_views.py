@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.operator.world import client, decision
+from tests.operator.world import client, decision, strained
 from xds_server.model import Decision, Health
 from xds_server.operator.views import PolicyStatus, decision_json, fleet_json, short_type
 
@@ -58,6 +58,8 @@ def test_a_service_shows_its_tables_by_name() -> None:
         "view": "us-east-1",
         "demand_rps": 100.0,
         "weights": weights,
+        "half_open": None,
+        "shed": None,
         "reasons": dict.fromkeys(weights, "test"),
     }
     assert checkout["reflex"]["us-east-1"]["eu-west-1"]["us-east-1"] == 0
@@ -132,3 +134,9 @@ def test_the_fleet_is_in_the_order_of_views_and_ids() -> None:
 )
 def test_types_have_short_names_and_made_up_ones_share_one(type_url: str, short: str) -> None:
     assert short_type(type_url) == short
+
+
+def test_a_view_shows_what_it_refuses_and_what_it_tries() -> None:
+    shown = decision_json(strained(), PolicyStatus("p"), 100.0)["services"][0]["views"][3]
+    assert shown["half_open"] == {"ap-southeast-1": 0, "eu-west-1": 2900, "sa-east-1": 100, "us-east-1": 7000}
+    assert shown["shed"] == {"percent": 10, "classes": [{"name": "batch", "percent": 50}], "reason": "full"}

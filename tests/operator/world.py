@@ -15,7 +15,7 @@ from xds_server.controller import Controller
 from xds_server.decision.what_if import Loss
 from xds_server.history.archive import IN_MEMORY, Archive
 from xds_server.history.chronicle import Chronicle
-from xds_server.model import Decision, Health, NMinusOne, Verdict, ViewKey
+from xds_server.model import Decision, Health, NMinusOne, Shed, ShedClass, Verdict, ViewKey
 from xds_server.operator.access import Door
 from xds_server.operator.admin import AdminServer, NotTakenError, Retried
 from xds_server.operator.events import EventLog
@@ -50,6 +50,15 @@ def decision() -> Decision:
     at_home = {"us-east-1": decisions.made_up("search", 0)}
     search = decisions.service_decision(decisions.service("search", at_home), {"us-east-1": 1})
     return decisions.decision(checkout, search)
+
+
+def strained() -> Decision:
+    """The same, with a class of checkout refused and reads that try the region which is down."""
+    checkout, *others = decision().services
+    trickle = decisions.row({"us-east-1": 70, "eu-west-1": 29, "sa-east-1": 1})
+    views = len(decisions.REGIONS)
+    shed = (Shed(10, (ShedClass("batch", 50),), "full"),) * views
+    return decisions.decision(replace(checkout, shed=shed, half_open=(trickle,) * views), *others)
 
 
 def client(node_id: str, region: str = "us-east-1", stream: int = 1) -> ClientStatus:

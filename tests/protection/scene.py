@@ -51,3 +51,20 @@ async def statuses(sidecar: Sidecar, count: int) -> Counter[int]:
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         return Counter(await asyncio.gather(*(one(http) for _ in range(count))))
+
+
+async def sent(
+    sidecar: Sidecar, count: int, headers: Mapping[str, str], method: str = "GET"
+) -> Counter[tuple[int, str, str | None]]:
+    """Send so many requests, ten at a time; count status, who answered, and `Retry-After`."""
+    found: Counter[tuple[int, str, str | None]] = Counter()
+
+    async def some(http: aiohttp.ClientSession) -> None:
+        for _ in range(count // 10):
+            async with http.request(method, sidecar.url, headers={"host": "checkout.demo", **headers}) as response:
+                body = (await response.read()).decode() if response.status == 200 else ""
+                found[response.status, body, response.headers.get("retry-after")] += 1
+
+    async with aiohttp.ClientSession() as http:
+        await asyncio.gather(*(some(http) for _ in range(10)))
+    return found

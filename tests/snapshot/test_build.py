@@ -19,9 +19,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import decisions as made
-from xds_server.model import TOTAL_WEIGHT, Address, Decision, Endpoint, Target, ViewKey
-from xds_server.policy.types import DEFAULT_FLEET, Fleet, Policy, Protocol, Service, Timeouts
+from xds_server.model import TOTAL_WEIGHT, Address, Decision, Endpoint, Shed, ShedClass, Target, ViewKey
+from xds_server.policy.types import (
+    DEFAULT_FLEET,
+    Fleet,
+    Overload,
+    OverloadMode,
+    Policy,
+    Protocol,
+    Service,
+    Timeouts,
+    TrafficClass,
+)
 from xds_server.snapshot.build import Builder, Inconsistent, build
+from xds_server.snapshot.kinds import GRPC
 from xds_server.snapshot.resource import Snapshot, TypeUrl
 from xds_server.snapshot.wire import encode
 
@@ -327,3 +338,59 @@ def test_joined_bytes_are_the_canonical_encoding(
     for type_url, by_name in made_of.resources.items():
         for resource in by_name.values():
             assert encode(MESSAGES[type_url].FromString(resource.body)) == resource.body
+
+
+def shedding(kind: str = "envoy", **changes: Any) -> Snapshot:
+    """A snapshot of a view that sheds a third of its requests."""
+    classes = changes.pop("classes", (TrafficClass("batch", (("x-class", "batch"),), 0.3),))
+    checkout = replace(made.service(), overload=Overload(OverloadMode.SHED, 4_500, classes))
+    policy = made.policy([checkout])
+    by_class = (ShedClass("batch", 100), ShedClass("", 5)) if classes else ()
+    shed = (Shed(34, by_class, "made"),) * len(made.REGIONS)
+    decided = replace(made.service_decision(checkout, HOME), shed=shed, **changes)
+    return build(policy, made.decision(decided), made.VIEW._replace(kind=kind), made.addresses(policy))
+
+
+def test_classes_are_refused_by_routes_ahead_of_all_others() -> None:
+    of = shedding()
+    batch, rest, reads, *_ = routes(of)
+    assert reads["name"] == "reads"
+    assert batch["match"]["headers"] == [{"name": "x-class", "string_match": {"exact": "batch"}}]
+    assert "runtime_fraction" not in batch["match"], "all of it"
+    fraction = rest["match"]["runtime_fraction"]["default_value"]
+    assert fraction == {"numerator": 50_000, "denominator": "MILLION"}
+    assert "headers" not in rest["match"]
+    for route in (batch, rest):
+        assert route["direct_response"] == {"status": 503}
+        assert route["response_headers_to_add"] == [{"header": {"key": "retry-after", "value": "5"}}]
+    assert all("drop_overloads" not in policy_of(of, region) for region in made.REGIONS)
+
+
+def policy_of(of: Snapshot, region: str) -> dict[str, Any]:
+    found: dict[str, Any] = shown(of, TypeUrl.ENDPOINT, f"checkout@{region}")["policy"]
+    return found
+
+
+def test_without_classes_and_for_grpc_clients_assignments_drop() -> None:
+    entry = {"category": "overload", "drop_percentage": {"numerator": 34}}
+    for of in (shedding(classes=()), shedding(GRPC)):
+        assert [policy_of(of, region)["drop_overloads"] for region in made.REGIONS] == [[entry]] * len(made.REGIONS)
+    assert [route["name"] for route in routes(shedding(classes=()))] == ["reads", "keyed", "other_reads", "writes"]
+
+
+def test_only_what_may_be_sent_twice_tries_a_region_that_is_down() -> None:
+    policy, decision = small()
+    decided = replace(decision.services[0], half_open=(made.row({"us-east-1": 50, "eu-west-1": 50}),) * 4)
+    weights = {
+        route["name"]: [c["weight"] for c in route["route"]["weighted_clusters"]["clusters"]]
+        for route in routes(snapshot(policy, made.decision(decided)))
+    }
+    assert weights["reads"] == weights["keyed"] == weights["other_reads"] == [0, 5_000, 0, 5_000]
+    assert weights["writes"] == [0, 2_000, 0, 8_000]
+
+
+def test_shedding_bytes_are_the_canonical_encoding() -> None:
+    for of in (shedding(), shedding(classes=()), shedding(GRPC)):
+        for type_url, by_name in of.resources.items():
+            for resource in by_name.values():
+                assert encode(MESSAGES[type_url].FromString(resource.body)) == resource.body

@@ -19,18 +19,20 @@ what is there, and all-zero weights would answer nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from xds_server.decision.allocation import FITS, FORBIDDEN, allocate
 from xds_server.decision.apportion import apportion
 from xds_server.decision.demand import demand_rps
+from xds_server.decision.half_open import trickle
 from xds_server.decision.measured import NOTHING_MEASURED, Measured
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered, fixed_rows, measured_under, verdicts_under
 from xds_server.decision.plan import n_minus_1, reflex
 from xds_server.decision.protection import overprovisioning_factor, protect
 from xds_server.decision.reasons import Facts, explain
-from xds_server.model import TOTAL_WEIGHT, Health, NMinusOne, Protection, Row, ServiceDecision, Table, Verdict
+from xds_server.decision.shedding import NOTHING_SHED, Shedding, offered, sheds
+from xds_server.model import TOTAL_WEIGHT, Health, NMinusOne, Protection, Row, ServiceDecision, Shed, Table, Verdict
 from xds_server.policy.types import Policy, Service
 
 UNIT = 1_000_000
@@ -165,6 +167,7 @@ class Prior:
     cuts: frozenset[tuple[int, int]] = frozenset()
     """Links that are cut, or returning."""
     ordered: Ordered = NOTHING_ORDERED
+    shedding: Shedding = NOTHING_SHED
 
 
 def decide_service(
@@ -193,8 +196,15 @@ def place(
     forced: bool = False,
     measured: Measured = NOTHING_MEASURED,
     ordered: Ordered = NOTHING_ORDERED,
+    now: float | None = None,
 ) -> Placed:
-    """Return the weights of `decide_service`, and their reasons; the plans are empty."""
+    """Return the weights of `decide_service`, and their reasons; the plans are empty.
+
+    With `now`, `measured` is of traffic that was let through; without, its demand is what applications want.
+    """
+    shedding = prior.shedding if prior else NOTHING_SHED
+    if now is not None:
+        measured = offered(measured, base.regions, shedding, now)
     measured = measured_under(ordered, measured)
     base = with_measured(base, measured)
     verdicts = verdicts_under(ordered, base.regions, verdicts)
@@ -211,8 +221,33 @@ def place(
     kept = _kept(base, verdicts, prior, rows, ordered) if prior and not forced else ("",) * len(rows)
     kept = tuple(ordered.rows[base.regions[v]].reason if v in fixed else why for v, why in enumerate(kept))
     weights = tuple(prior.weights[v] if prior and kept[v] and v not in fixed else row for v, row in enumerate(rows))
-    decision = _weighed(base, verdicts, weights, kept, planned=planned, full=full)
-    return Placed(decision, base, verdicts, planned, measured)
+    shed = _shed(base, weights, full, shedding, measured)
+    decision = _weighed(base, verdicts, weights, kept, shed, planned=planned, full=full)
+    return Placed(_half_open(decision, base, fixed), base, verdicts, planned, measured)
+
+
+def _shed(
+    base: Frame, weights: Table, full: tuple[int, ...], before: Shedding, measured: Measured
+) -> tuple[Shed | None, ...]:
+    """Return what is shed; a view whose demand is measured lets its share fall gently while capacity stands still."""
+    steady = before.capacity_rps == _rps(full)
+    gentle = tuple(steady and view in measured.demand_rps for view in base.regions)
+    flows = _flows(base.demand, weights)
+    return sheds(base.service.overload, base.regions, flows, full, before=before, gentle=gentle)
+
+
+def _half_open(decision: ServiceDecision, base: Frame, fixed: Collection[int]) -> ServiceDecision:
+    """Let a trickle of what may be sent twice go to regions that are down."""
+    share = base.service.half_open
+    rows = trickle(share, decision.weights, decision.verdicts, base.cuts, fixed)
+    if not rows:
+        return decision
+    words = f"; half-open: {100 * share:.3g} % of reads and keyed writes try it"
+    reasons = tuple(
+        tuple(f"{why}{words}" if now and not was else why for why, was, now in zip(*three, strict=True))
+        for three in zip(decision.reasons, decision.weights, rows, strict=True)
+    )
+    return replace(decision, half_open=rows, reasons=reasons)
 
 
 def _full(base: Frame, verdicts: tuple[Verdict | None, ...]) -> tuple[int, ...]:
@@ -355,6 +390,7 @@ def _weighed(
     verdicts: tuple[Verdict | None, ...],
     weights: Table,
     kept: tuple[str, ...],
+    shed: tuple[Shed | None, ...],
     *,
     planned: tuple[int, ...],
     full: tuple[int, ...],
@@ -362,7 +398,10 @@ def _weighed(
     """Return the decision as far as it does not depend on plans."""
     load = tuple(map(sum, zip(*_flows(base.demand, weights), strict=True)))
     overload = max(1.0, *(now / c for now, c in zip(load, full, strict=True) if c))
-    facts = Facts(base.regions, verdicts, _rps(planned), _rps(load), base.order, base.latency_ms, overload, base.cuts)
+    refused = tuple(found.percent if found else 0 for found in shed)
+    facts = Facts(
+        base.regions, verdicts, _rps(planned), _rps(load), base.order, base.latency_ms, overload, base.cuts, refused
+    )
     return ServiceDecision(
         service=base.service.name,
         regions=base.regions,
@@ -377,6 +416,7 @@ def _weighed(
         n_minus_1=(),
         protection=(),
         reasons=explain(facts, weights, kept),
+        shed=shed,
     )
 
 

@@ -17,7 +17,8 @@ class Facts:
 
     `planned_rps` is what routing may use of a region now (capacity × score × ramp, less the reserve), `load_rps` what
     it gets, `cuts` the (view, region) links that are cut, `order[v]` the regions with a deployment from the nearest to
-    the farthest, `latency_ms[v][r]` round trips.
+    the farthest, `latency_ms[v][r]` round trips, `shed[v]` the percentage of its requests that a view refuses (empty:
+    none does).
     """
 
     regions: tuple[str, ...]
@@ -28,6 +29,7 @@ class Facts:
     latency_ms: tuple[tuple[float, ...], ...]
     overload: float
     cuts: frozenset[tuple[int, int]] = frozenset()
+    shed: tuple[int, ...] = ()
 
 
 def explain(facts: Facts, weights: Table, kept: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -55,7 +57,7 @@ def _status(facts: Facts, region: int) -> str:
 def _row(facts: Facts, row: Row, view: int, short: tuple[str, ...], kept: str) -> tuple[str, ...]:
     suffix = f"; {kept}" if kept else ""
     if facts.overload > 1.0:
-        suffix = f"; overload, every region at {facts.overload:.0%} of its capacity{suffix}"
+        suffix = f"; overload, {_refused(facts, view)}{suffix}"
     reasons = [f"0: {status}" if status else "0: nearer regions have room" for status in short]
     nearer: list[str] = []
     for region in facts.order[view]:
@@ -75,3 +77,10 @@ def _share(facts: Facts, view: int, region: int, status: str, nearer: list[str])
         return f"nearest, {distance}" + (f"; {status}" if status else "")
     instead = f"; takes what nearer regions do not: {', '.join(nearer)}" if nearer else ""
     return f"{distance}{instead}" + (f"; {status}" if status else "")
+
+
+def _refused(facts: Facts, view: int) -> str:
+    percent = facts.shed[view] if facts.shed else 0
+    if not percent:
+        return f"every region at {facts.overload:.0%} of its capacity"
+    return f"demand is {facts.overload:.0%} of the capacity: {percent} % of the requests are refused"

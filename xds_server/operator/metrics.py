@@ -316,3 +316,19 @@ def _weight_metrics(decision: Decision) -> Iterator[Metric]:
             share = service.weights[v][r] / TOTAL_WEIGHT
             weight.add_metric([service.service, view, service.regions[r]], share)
     yield from (overload, weight)
+    yield from _exception_metrics(decision)
+
+
+def _exception_metrics(decision: Decision) -> Iterator[Metric]:
+    what = "Share of a view's requests that is refused in an overload, 0 to 1."
+    shed = _gauge("shed", what, "service", "view")
+    what = "Share of what may be sent twice that a region gets although it is down, 0 to 1."
+    half_open = _gauge("half_open", what, "service", "view", "region")
+    for service in decision.services:
+        for view, found in zip(service.regions, service.shed, strict=False):
+            shed.add_metric([service.service, view], found.percent / 100 if found else 0.0)
+        for view, row, weights in zip(service.regions, service.half_open, service.weights, strict=False):
+            for region, share, weight in zip(service.regions, row, weights, strict=True):
+                if share and not weight:
+                    half_open.add_metric([service.service, view, region], share / TOTAL_WEIGHT)
+    yield from (shed, half_open)

@@ -11,7 +11,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xds_server.decision.protection import fair_part
-from xds_server.model import Decision, FleetSize, Health, NMinusOne, Protection, Row, ServiceDecision, Table, Verdict
+from xds_server.model import (
+    Decision,
+    FleetSize,
+    Health,
+    NMinusOne,
+    Protection,
+    Row,
+    ServiceDecision,
+    Shed,
+    Table,
+    Verdict,
+)
 from xds_server.operator.events import Entry
 from xds_server.rollout.quarantine import Held
 from xds_server.transport.clients import ClientStatus
@@ -146,8 +157,18 @@ def _view_json(service: ServiceDecision, v: int, deployed: list[int]) -> Json:
         "view": names[v],
         "demand_rps": round(service.demand_rps[v], 3),
         "weights": _row_json(names, service.weights[v], deployed),
+        "half_open": _row_json(names, service.half_open[v], deployed) if service.half_open else None,
+        "shed": _shed_json(service.shed[v] if service.shed else None),
         "reasons": {names[r]: service.reasons[v][r] for r in deployed},
     }
+
+
+def _shed_json(shed: Shed | None) -> Json | None:
+    """Return what a view refuses, in percent; the class of those of no class is empty."""
+    if shed is None:
+        return None
+    classes = [found._asdict() for found in shed.classes]
+    return {"percent": shed.percent, "classes": classes, "reason": shed.reason}
 
 
 def _row_json(names: tuple[str, ...], row: Row, deployed: list[int]) -> Json:

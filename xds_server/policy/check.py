@@ -13,7 +13,7 @@ from xds_server.model import Endpoint
 from xds_server.policy.kinds import Tree
 from xds_server.policy.reading import Reading, below
 from xds_server.policy.settings import Settings
-from xds_server.policy.types import DEFAULT_FLEET, OrderRules, ProbeKind, Protocol
+from xds_server.policy.types import DEFAULT_FLEET, OrderRules, OverloadMode, ProbeKind, Protocol
 
 ENDPOINT_BYTES = 2_000
 """What an endpoint costs an Envoy for each cluster it stands in (measured, docs/ARCHITECTURE.md)."""
@@ -29,6 +29,7 @@ def check(tree: Tree, settings: Mapping[str, Settings], reading: Reading) -> Non
     _hosts(tree.get("services", {}), reading)
     _endpoints(tree.get("services", {}), reading)
     _consistent(tree, settings, reading)
+    _classes(tree, reading)
     _uses(tree, reading)
     _clients(tree, reading)
     _drills(tree, reading)
@@ -193,6 +194,23 @@ def _given(section: Tree, key: str) -> bool:
     return inner in section.get(outer, {})
 
 
+def _classes(tree: Tree, reading: Reading) -> None:
+    """Refuse classes of one name, and shares of more than all requests."""
+    sections = [("defaults", tree.get("defaults", {}))]
+    sections += [(below("services", name), service) for name, service in tree.get("services", {}).items()]
+    for path, section in sections:
+        classes = section.get("overload", {}).get("classes", ())
+        names: set[str] = set()
+        for given, at in classes:
+            if (called := given.get("name", at)) in names:
+                reading.wrong(f"{at}.name", f"there is a class {called} already; choose another name")
+            names.add(called)
+        total = sum(given.get("share", 0.0) for given, _ in classes)
+        if total > 1.0 + 1e-9:
+            at = f"{path}.overload.classes"
+            reading.wrong(at, f"the shares of the classes make {total:.0%}; they can make 100% at most")
+
+
 def _uses(tree: Tree, reading: Reading) -> None:
     services = tree.get("services", {})
     for fleet in tree.get("fleets", {}).values():
@@ -226,6 +244,10 @@ def _warn_services(tree: Tree, settings: Mapping[str, Settings], reading: Readin
             reading.warn(path, "only one deployment: when that region fails, no other can take over")
         if deployments and all(regions.get(region, {}).get("drain") for region in deployments):
             reading.warn(path, "every region it is deployed in has drain: true, so nobody is left to serve it")
+        overload = settings[name].overload
+        if overload.classes and overload.mode is not OverloadMode.SHED and "overload" in service:
+            where = below(below("services", name), "overload")
+            reading.warn(where, "classes have no effect without mode: shed")
         health = settings[name].health
         if settings[name].protocol is not Protocol.HTTP1 and health.kind is ProbeKind.HTTP and health.port is None:
             other = " or grpc" if settings[name].protocol is Protocol.GRPC else ""

@@ -18,6 +18,7 @@ from xds_server.policy.scalars import (
     flag,
     grpc_service,
     header_host,
+    header_value,
     host,
     http_path,
     identity,
@@ -31,7 +32,7 @@ from xds_server.policy.scalars import (
     weekly,
     window,
 )
-from xds_server.policy.types import OnHarm, ProbeKind, Protocol
+from xds_server.policy.types import OnHarm, OverloadMode, ProbeKind, Protocol
 
 MAX_REGIONS = 64
 """Latency is stated for pairs, and a decision costs the cube of this; the largest clouds have about 40 regions."""
@@ -120,6 +121,50 @@ RETRIES = Section(
     )
 )
 
+TRAFFIC_CLASS = Section(
+    (
+        Key("name", name(), "What it is called in the decision and in metrics.", required=True),
+        Key(
+            "headers",
+            MapOf("header", header_value(), least=1, most=10),
+            "Headers and their exact values; a request of this class has all of them.",
+            required=True,
+        ),
+        Key(
+            "share",
+            percent(1, 100),
+            "Its share of the service's requests. It is not measured: this decides how much of it is shed.",
+            required=True,
+        ),
+    ),
+    form="a mapping with name, headers and share",
+)
+
+OVERLOAD = Section(
+    (
+        Key(
+            "mode",
+            choice(OverloadMode),
+            "What happens to demand above capacity: `spread` makes all regions equally hot, `shed` refuses "
+            "as much as does not fit, with status 503.",
+            default="spread",
+        ),
+        Key(
+            "classes",
+            ListOf(TRAFFIC_CLASS, "[{name: batch, headers: {x-class: batch}, share: 30%}]"),
+            "Classes of traffic, the one that is shed first at the top. What is of no class is shed after them. "
+            "Without it, requests are refused at random.",
+        ),
+        Key(
+            "retry_after",
+            duration("1s", "1h"),
+            "The `Retry-After` of a refused request, if there are classes.",
+            default="5s",
+            attribute="retry_after_ms",
+        ),
+    )
+)
+
 SETTINGS = (
     Key("protocol", choice(Protocol), "What the endpoints speak.", default="http1"),
     Key("health", HEALTH, "How endpoints are probed, and when a verdict changes."),
@@ -145,6 +190,14 @@ SETTINGS = (
         "Traffic that is placed already does not move for a gain in round trip that is smaller than this.",
         default="5ms",
         attribute="latency_tolerance_ms",
+    ),
+    Key("overload", OVERLOAD, "What happens when demand exceeds what may be used."),
+    Key(
+        "half_open",
+        percent(0, 5),
+        "Share of every view's reads, and of its writes with an `Idempotency-Key`, that goes to a region that is down, "
+        "to see whether it answers. Retries serve them elsewhere if it does not.",
+        default="0%",
     ),
 )
 """What `defaults` and every service can set."""

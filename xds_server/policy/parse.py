@@ -121,6 +121,8 @@ def _service(name: str, given: Tree, settings: Settings) -> Service:
         ramp_up_ms=settings.ramp_up_ms,
         min_change=settings.min_change,
         latency_tolerance_ms=settings.latency_tolerance_ms,
+        overload=settings.overload,
+        half_open=settings.half_open,
         demand_rps=_sorted(given.get("demand", {})),
         deployments=_sorted({region: _deployment(region, d) for region, d in given["deployments"].items()}),
     )

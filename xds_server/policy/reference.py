@@ -12,6 +12,7 @@ from xds_server.policy.grammar import (
     FLEET,
     HEALTH,
     ORDERS,
+    OVERLOAD,
     POLICY,
     REGION,
     RETRIES,
@@ -20,6 +21,7 @@ from xds_server.policy.grammar import (
     SERVICE,
     SETTINGS,
     TIMEOUTS,
+    TRAFFIC_CLASS,
 )
 from xds_server.policy.kinds import Key, Section
 
@@ -33,6 +35,8 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("health", HEALTH),
     ("timeouts", TIMEOUTS),
     ("retries", RETRIES),
+    ("overload", OVERLOAD),
+    ("overload.classes", TRAFFIC_CLASS),
     ("clients", CLIENT),
     ("rollout", ROLLOUT),
     ("orders", ORDERS),

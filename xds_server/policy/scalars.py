@@ -9,7 +9,7 @@ from typing import Any
 from xds_server.policy import units, weeks
 from xds_server.policy.errors import quoted
 from xds_server.policy.kinds import Scalar, Tree
-from xds_server.policy.types import OnHarm, ProbeKind, Protocol
+from xds_server.policy.types import OnHarm, OverloadMode, ProbeKind, Protocol
 
 VERSION = 1
 
@@ -78,12 +78,15 @@ def count(low: int, high: int) -> Scalar:
     return Scalar(form, convert, {"type": "integer", "minimum": low, "maximum": high}, "number")
 
 
-def choice(choices: type[Protocol] | type[ProbeKind] | type[OnHarm]) -> Scalar:
+Choice = Protocol | ProbeKind | OnHarm | OverloadMode
+
+
+def choice(choices: type[Choice]) -> Scalar:
     """Take one of the values of an enumeration."""
     names = [choice.value for choice in choices]
     form = " or ".join([", ".join(names[:-1]), names[-1]])
 
-    def convert(text: str) -> Protocol | ProbeKind | OnHarm:
+    def convert(text: str) -> Choice:
         if text not in names:
             raise units.TextError(f"{quoted(text)} is not known here; write {form}")
         return choices(text)
@@ -143,6 +146,11 @@ def http_path() -> Scalar:
 def body_text() -> Scalar:
     """Take text that is looked for in an answer."""
     return pattern("text such as ok", units.body_text, units.BODY)
+
+
+def header_value() -> Scalar:
+    """Take the exact value of a header."""
+    return pattern("a header's value such as batch", units.header_value, units.BODY)
 
 
 def grpc_service() -> Scalar:

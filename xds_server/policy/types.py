@@ -31,6 +31,13 @@ class ProbeKind(StrEnum):
     GRPC = "grpc"
 
 
+class OverloadMode(StrEnum):
+    """What happens to requests that do not fit: every region takes its part of them, or some are refused."""
+
+    SPREAD = "spread"
+    SHED = "shed"
+
+
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
     """How a service's endpoints are probed, and when a verdict changes.
@@ -72,6 +79,24 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
+class TrafficClass:
+    """Requests that have all these `headers` (lower-case name and value), and their `share` (0..1) of the service's."""
+
+    name: str
+    headers: tuple[tuple[str, str], ...]
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """What happens when demand exceeds capacity. `classes` are shed in this order, all others after them."""
+
+    mode: OverloadMode = OverloadMode.SPREAD
+    retry_after_ms: int = 5_000
+    classes: tuple[TrafficClass, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """One service in one region. `capacity_rps` is what all its endpoints together serve, in requests per second."""
 
@@ -96,6 +121,9 @@ class Service:
     latency_tolerance_ms: int
     demand_rps: Mapping[str, float]
     deployments: Mapping[str, Deployment]
+    overload: Overload = Overload()
+    half_open: float = 0.0
+    """Share of a view's repeatable requests that a region gets which is down (0: none)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,13 @@ def body_text(text: str) -> str:
     return text
 
 
+def header_value(text: str) -> str:
+    """Read the value that a header must have."""
+    if _BODY.fullmatch(text) is None:
+        raise TextError(f"{quoted(text)} is not a header's value; write 1 to 200 printable ASCII characters")
+    return text
+
+
 def grpc_service(text: str) -> str:
     """Read the name of a gRPC service, with its package."""
     if _GRPC_SERVICE.fullmatch(text) is None:

@@ -15,6 +15,7 @@ from xds_server.decision.addresses import AddressBook
 from xds_server.decision.decide import Frame, Prior, closed_links, complete, frame, place
 from xds_server.decision.health import HealthBook
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
+from xds_server.decision.shedding import NOTHING_SHED, in_force
 from xds_server.decision.standin import stand_in
 from xds_server.decision.verdicts import Place
 from xds_server.decision.what_if import Case
@@ -48,6 +49,7 @@ class Track:
         self.priors: dict[str, tuple[tuple[str, ...], Prior]] = dict(earlier.priors if earlier else priors)
         self.sizes: tuple[FleetSize, ...] = earlier.sizes if earlier else ()
         self._decisions: dict[str, ServiceDecision] = {}
+        self._due: dict[str, float] = {}
         self.replaced_by_key: dict[tuple[ViewKey, Key], Resource] = dict(earlier.replaced_by_key) if earlier else {}
         self._forced = earlier is not None
         self._backlog = Backlog()
@@ -110,19 +112,22 @@ class Track:
         return bool(self._backlog)
 
     def decide(
-        self, health: HealthBook, services: Iterable[str], ordered: Mapping[str, Ordered] = NO_ORDERS
+        self, health: HealthBook, services: Iterable[str], now: float, ordered: Mapping[str, Ordered] = NO_ORDERS
     ) -> list[Moved]:
         """Decide again for some services (all, the first time); return what was and what is, where it differs.
+
+        Services whose time has come are decided as well (`next_change`).
 
         `ordered` is what operators want, by service. Where there is much to plan, plans follow in later calls
         (backlog.py), in which `services` may be empty.
         """
         first, behind = self.decision is None, self.behind
-        names = sorted(self.frames if first else self.frames.keys() & set(services))
+        due = {name for name, at in self._due.items() if at <= now}
+        names = sorted(self.frames if first else self.frames.keys() & {*services, *due})
         at_once = first or self._backlog.has_room(self.frames, names)
         moved: list[Moved] = []
         for name in names:
-            moved += self._decide(name, health, ordered.get(name, NOTHING_ORDERED), first=first, at_once=at_once)
+            moved += self._decide(name, health, now, ordered.get(name, NOTHING_ORDERED), first=first, at_once=at_once)
         if behind:
             self._backlog.work(self.frames, self._decisions)
         if moved or not self._backlog:
@@ -134,21 +139,35 @@ class Track:
             self.decision = Decision(regions, decided, self.sizes)
         return moved
 
-    def _decide(self, name: str, health: HealthBook, wanted: Ordered, *, first: bool, at_once: bool) -> list[Moved]:
+    def next_change(self) -> float | None:
+        """Return when time alone may change a decision; None if nothing waits."""
+        return min(self._due.values(), default=None)
+
+    def _decide(
+        self, name: str, health: HealthBook, now: float, wanted: Ordered, *, first: bool, at_once: bool
+    ) -> list[Moved]:
         base, before = self.frames[name], self._decisions.get(name)
         verdicts = self._verdicts(base, health)
         measured = health.measured(name)
         prior = self._prior(base, verdicts)
-        placed = place(base, verdicts, prior, forced=first and self._forced, measured=measured, ordered=wanted)
+        forced = first and self._forced
+        placed = place(base, verdicts, prior, forced=forced, measured=measured, ordered=wanted, now=now)
         if at_once or before is None:
             self._backlog.drop(name)
             after = complete(placed, prior.reflex if prior else ())
         else:
             self._backlog.add(name, placed)
             after = stand_in(placed, before)
-        return self._replace(
-            after, Prior(after.weights, after.verdicts, after.reflex, closed_links(base, measured), wanted)
-        )
+        shedding = in_force(after, prior.shedding if prior else NOTHING_SHED, now)
+        self._wake(name, shedding.settles_at(now))
+        closed = closed_links(base, measured)
+        return self._replace(after, Prior(after.weights, after.verdicts, after.reflex, closed, wanted, shedding))
+
+    def _wake(self, name: str, at: float | None) -> None:
+        """Decide a service again at that time, whatever happens until then."""
+        self._due.pop(name, None)
+        if at is not None:
+            self._due[name] = at
 
     def _replace(self, after: ServiceDecision, prior: Prior) -> list[Moved]:
         """Put a decision in force; return what was and what is, if that differs."""

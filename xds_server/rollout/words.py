@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xds_server.model import TOTAL_WEIGHT, Event, ServiceDecision
+from xds_server.model import TOTAL_WEIGHT, Event, ServiceDecision, Shed
 from xds_server.policy.diff import changes
 from xds_server.policy.types import Policy
 
@@ -24,6 +24,7 @@ def moves(before: ServiceDecision | None, after: ServiceDecision, now: float) ->
         views = [f"{view}: {_shift(after.regions, old, new)}" for view, old, new in rows if old != new]
         fields = (("service", after.service), ("views", str(len(views))))
         events.append(Event("weights.changed", now, f"{after.service} from {'; from '.join(views)}", "info", fields))
+    events += _refusals(before, after, now)
     was = before.overload if before is not None else 1.0
     if after.overload > 1.0 and was <= 1.0:
         short = f"{after.service}: demand exceeds capacity, every region at {after.overload:.0%}"
@@ -32,6 +33,32 @@ def moves(before: ServiceDecision | None, after: ServiceDecision, now: float) ->
         fits = f"{after.service}: demand fits again"
         events.append(Event("capacity.fits", now, fits, "info", (("service", after.service),)))
     return events
+
+
+def _refusals(before: ServiceDecision | None, after: ServiceDecision, now: float) -> list[Event]:
+    """Return an event if more or less is refused than before."""
+    was, shares = _refused(before), _refused(after)
+    if was == shares:
+        return []
+    fields = (("service", after.service), ("views", str(len(shares))))
+    if not shares:
+        return [Event("load.unshed", now, f"{after.service}: nothing is refused any more", "info", fields)]
+    reasons = {view: shed.reason for view, shed in zip(after.regions, after.shed, strict=True) if shed}
+    told = "; ".join(f"from {view} {share}: {reasons[view]}" for view, share in shares.items())
+    return [Event("load.shed", now, f"{after.service} refuses {told}", "info" if was else "alarm", fields)]
+
+
+def _refused(decision: ServiceDecision | None) -> dict[str, str]:
+    """Return what each view refuses, in words, without the reason."""
+    if decision is None:
+        return {}
+    pairs = zip(decision.regions, decision.shed, strict=False)
+    return {view: f"{shed.percent} %{_classes(shed)}" for view, shed in pairs if shed is not None}
+
+
+def _classes(shed: Shed) -> str:
+    by_class = ", ".join(f"{percent} % of {name or 'the rest'}" for name, percent in shed.classes)
+    return f" ({by_class})" if by_class else ""
 
 
 def _shift(regions: tuple[str, ...], old: tuple[int, ...], new: tuple[int, ...]) -> str:

@@ -3,8 +3,8 @@
 A snapshot holds, for one view, a listener, a route configuration, and for every service and region a cluster and its
 assignment. What moves is kept apart, so that each change touches one type:
 
-    weights                                routes (RDS; VHDS where clients take them one by one)
-    reflex plans, overprovisioning, hosts  assignments (EDS)
+    weights, refusals by class             routes (RDS; VHDS where clients take them one by one)
+    reflex plans, hosts, other refusals    assignments (EDS), and the overprovisioning factor
     protection, protocol, timeouts         clusters (CDS): follows the policy alone
     breakers by the size of the fleet      a runtime layer (RTDS)
     where a sidecar listens                the listener (LDS)
@@ -23,10 +23,10 @@ Inconsistent inputs (a decision that does not fit the policy) are a bug of ours,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xds_server.decision.protection import HEADROOM, per_try_timeout_ms
-from xds_server.model import Address, Decision, Endpoint, Protection, Row, ServiceDecision, Target, ViewKey
+from xds_server.model import Address, Decision, Endpoint, Protection, Row, ServiceDecision, Shed, Target, ViewKey
 from xds_server.policy.types import Deployment, Fleet, OwnResource, Policy, Service
 from xds_server.snapshot import grpc_view, listeners, routes, runtime
 from xds_server.snapshot.clusters import cluster_name, cluster_rest, named
@@ -34,6 +34,7 @@ from xds_server.snapshot.endpoints import Encoded, assignment, encode_hosts, hos
 from xds_server.snapshot.kinds import GRPC, lacking, takes_virtual_hosts
 from xds_server.snapshot.memo import Memo
 from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl, content_version
+from xds_server.snapshot.shedding import drops
 
 Addresses = Mapping[Endpoint, tuple[Address, ...]]
 
@@ -66,6 +67,13 @@ class _Facts:
     reflex: tuple[Row, ...]
     protection: tuple[Protection, ...]
     hosts: tuple[Encoded, ...]
+    reads: Row = ()
+    shed: Shed | None = None
+
+    @property
+    def drop_percent(self) -> int:
+        """Return how much the assignments drop: where routes refuse nothing, or are those of gRPC, which cannot."""
+        return self.shed.percent if self.shed and self.kind == GRPC else drops(self.shed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +157,19 @@ class Builder:
     def _make_part(self, facts: _Facts) -> _Part:
         service, per_try_ms, lacks = facts.service, facts.per_try_ms, lacking(facts.kind)
         weights = tuple(zip(facts.regions, facts.weights, strict=True))
+        reads = tuple(zip(facts.regions, facts.reads, strict=True)) if facts.reads else ()
+        shed = facts.shed and replace(facts.shed, reason="")
         virtual_host = self._memo.get(
             ("virtual host", service.name, facts.view, facts.kind),
-            (service, per_try_ms, weights),
+            (service, per_try_ms, weights, reads, shed),
             lambda: routes.virtual_host_rest(
-                service, per_try_ms, weights, rewrite_host=self._has_names(service), lacks=lacks
+                service,
+                per_try_ms,
+                weights,
+                reads=reads,
+                shed=shed,
+                rewrite_host=self._has_names(service),
+                lacks=lacks,
             ),
         )
         clusters = tuple(self._cluster(facts, at) for at in range(len(facts.protection)))
@@ -206,12 +222,12 @@ class Builder:
 
     def _assignment(self, facts: _Facts, at: int) -> Resource:
         name = cluster_name(facts.service.name, facts.regions[at])
-        home, factor = facts.hosts[at], facts.protection[at].overprovisioning_factor
+        home, factor, drop = facts.hosts[at], facts.protection[at].overprovisioning_factor, facts.drop_percent
         reflex = tuple(entry for entry in zip(facts.reflex[at], facts.hosts, strict=True) if entry[1] is not home)
         return self._memo.get(
-            ("assignment", name, facts.view),
-            (home, reflex, factor),
-            lambda: _resource(TypeUrl.ENDPOINT, name, assignment(name, home, reflex, factor)),
+            ("assignment", name, facts.view, bool(drop) and facts.kind),
+            (home, reflex, factor, drop),
+            lambda: _resource(TypeUrl.ENDPOINT, name, assignment(name, home, reflex, factor, drop)),
         )
 
     def _listener(self, fleet: Fleet) -> Resource:
@@ -305,6 +321,8 @@ def _facts(
         regions=regions,
         per_try_ms=per_try_timeout_ms(policy, service, view.region),
         weights=tuple(decision.weights[v][r] for r in columns),
+        reads=tuple(decision.half_open[v][r] for r in columns) if decision.half_open else (),
+        shed=decision.shed[v] if decision.shed else None,
         reflex=tuple(tuple(decision.reflex[gone][v][r] for r in columns) for gone in columns),
         protection=protection,
         hosts=hosts,

@@ -4,7 +4,8 @@ One virtual host for each service, all of them in one route configuration; or, f
 each a resource of its own (VHDS), so that a change of one service's weights sends that service alone, however many
 others there are (docs/decisions/0012-one-virtual-host-at-a-time.md).
 
-Its routes have the same weights and differ in what they retry (Envoy, "Router", "x-envoy-retry-on"):
+Its routes differ in what they retry (Envoy, "Router", "x-envoy-retry-on"), and have the same weights but for a
+half-open trickle to a region that is down, which only what may be sent twice gets:
 
 - safe methods (RFC 9110 section 9.2.1), reads: a failure of any kind is retried, once the try failed or timed out;
 - writes with an `Idempotency-Key` header, whose client says that a repeat is safe: like reads;
@@ -33,7 +34,9 @@ from envoy.extensions.retry.priority.previous_priorities.v3 import previous_prio
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf.wrappers_pb2 import BoolValue
 
+from xds_server.model import Shed
 from xds_server.policy.types import Protocol, Service
+from xds_server.snapshot import shedding
 from xds_server.snapshot.attempts import FINAL_HEADER
 from xds_server.snapshot.clusters import ads_source, cluster_name
 from xds_server.snapshot.kinds import NOTHING_LACKING, Feature
@@ -57,11 +60,14 @@ def virtual_host_rest(
     per_try_ms: int,
     weights: Sequence[tuple[str, int]],
     *,
+    reads: Sequence[tuple[str, int]] = (),
+    shed: Shed | None = None,
     rewrite_host: bool = False,
     lacks: frozenset[Feature] = NOTHING_LACKING,
 ) -> bytes:
     """Return a service's encoded VirtualHost without its name. `weights` are a view's, all deployments listed.
 
+    `reads` are the weights of what may be sent twice, if they are others; `shed` is what is refused (shedding.py).
     `rewrite_host` lets the Host header follow the endpoint that was picked, where that has a host name. `lacks` are the
     features that its clients do not understand.
     """
@@ -69,10 +75,12 @@ def virtual_host_rest(
     keyed = route_components_pb2.HeaderMatcher(name=KEY_HEADER, present_match=True)
     other_reads = regex_pb2.RegexMatcher(regex=OTHER_SAFE_METHODS)
     plain = _plain_route(service, weights, rewrite_host=rewrite_host)
+    twice = _plain_route(service, reads, rewrite_host=rewrite_host) if reads else plain
     routes = [
-        _route("reads", plain, read, [_method(string_pb2.StringMatcher(exact="GET"))]),
-        _route("keyed", plain, read, [keyed]),
-        _route("other_reads", plain, read, [_method(string_pb2.StringMatcher(safe_regex=other_reads))]),
+        *shedding.routes(service.overload, shed),
+        _route("reads", twice, read, [_method(string_pb2.StringMatcher(exact="GET"))]),
+        _route("keyed", twice, read, [keyed]),
+        _route("other_reads", twice, read, [_method(string_pb2.StringMatcher(safe_regex=other_reads))]),
         _route("writes", plain, write, []),
     ]
     return encode(
