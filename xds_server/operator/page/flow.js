@@ -14,7 +14,7 @@ import { contributions, now, picture, shown, weightReason, world } from "./world
 const BAR = 12;
 const GAP = 10;
 const LABEL = 40; // the least room for a label's two lines
-const LETTER = 7.4; // about as wide as a letter of a name
+const LETTER = 7.9; // about as wide as a letter of a name
 const GLIDE_MS = 500;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -33,8 +33,9 @@ export class Flow {
     new ResizeObserver(() => this.draw()).observe(root);
     this.svg.addEventListener("pointermove", (e) => this.pick(e.target.dataset.key ?? null));
     this.svg.addEventListener("pointerleave", () => this.pick(null));
-    this.svg.addEventListener("focusin", (e) => this.focus(e.target.dataset.key));
-    this.svg.addEventListener("focusout", () => { this.focused = null; this.say(); });
+    // Not on the picture itself: a browser makes an SVG element that listens for focus a stop of its own.
+    root.addEventListener("focusin", (e) => this.focus(e.target.dataset.key));
+    root.addEventListener("focusout", () => { this.focused = null; this.say(); });
     this.svg.addEventListener("keydown", (e) => this.key(e));
   }
 
@@ -91,7 +92,7 @@ export class Flow {
   put(layer, { key, kind, numbers, health, words }, kept) {
     kept.add(key);
     this.words.set(key, words);
-    this.order.push(key);
+    if (kind !== "load") this.order.push(key); // it says what its room says
     let shape = this.shapes.get(key);
     if (!shape) {
       const element = layer.appendChild(svg("path", { "data-key": key, role: "img", tabindex: "-1" }));
@@ -100,6 +101,7 @@ export class Flow {
     }
     shape.element.setAttribute("class", `${kind} ${health}`);
     shape.element.setAttribute("aria-label", words.join(". "));
+    shape.element.setAttribute("aria-hidden", kind === "load");
     if (shape.to.join() !== numbers.join()) {
       shape.from = shape.at;
       shape.to = numbers;
