@@ -37,21 +37,22 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def opened(stage: Stage, browser: Browser) -> Iterator[Open]:
     """Return a function that opens the page in a new window. At the end no window may have had an error, nor asked
-    another host for anything; what the test expects to be answered with an error it names by its path.
+    another host for anything; errors that a test provokes it names by
+    words of what the console says of them.
     """
     expect.set_options(timeout=LIMIT_MS)
     errors: list[str] = []
-    elsewhere: list[str] = []
+    said: list[tuple[str, str]] = []
+    asked: list[str] = []
     expected: list[str] = []
 
-    def open_page(failing: str = "") -> Page:
+    def open_page(*failing: str) -> Page:
         page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
         page.set_default_timeout(LIMIT_MS)
-        if failing:
-            expected.append(failing)
+        expected.extend(failing)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda line: line.type == "error" and errors.append(f"{line.text} {line.location['url']}"))
-        page.on("request", lambda request: request.url.startswith(stage.base + "/") or elsewhere.append(request.url))
+        page.on("console", lambda line: said.append((line.type, f"{line.text} {line.location['url']}")))
+        page.on("request", lambda request: asked.append(request.url))
         page.goto(stage.base + "/")
         expect(page.locator("#link")).to_have_text("live")
         expect(page.locator("#regions tbody tr")).to_have_count(4)
@@ -60,6 +61,6 @@ def opened(stage: Stage, browser: Browser) -> Iterator[Open]:
     yield open_page
     for context in browser.contexts:
         context.close()
-    assert elsewhere == []
-    assert [error for error in errors if not any(path in error for path in expected)] == []
-
+    errors += [text for kind, text in said if kind == "error"]
+    assert [error for error in errors if not any(words in error for words in expected)] == []
+    assert [url for url in asked if not url.startswith(stage.base + "/")] == []

@@ -1,7 +1,7 @@
 """A real control plane for the page to show: four regions whose backends are listening sockets, and its process.
 
-A TCP probe needs nobody who accepts: the kernel completes the connection. So a region is a socket that listens, its death
-is that socket closed (connection refused from then on), and its return the same port listened on again.
+A TCP probe needs nobody who accepts: the kernel completes the connection. So a region is a socket that listens, its
+death is that socket closed (connection refused from then on), and its return the same port listened on again.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def test_a_refused_policy_is_shown_with_every_error(stage: Stage, opened: Open) 
 
 
 def test_it_says_when_it_is_cut_off_and_comes_back_by_itself(stage: Stage, opened: Open) -> None:
-    page = opened(failing="ERR_CONNECTION_REFUSED")
+    page = opened("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING")
     stage.stop()
     cut = page.get_by_role("alert")
     expect(cut).to_have_text(re.compile(r"^Cut off since \d\d:\d\d:\d\d, showing the last known state"))

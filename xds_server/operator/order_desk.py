@@ -20,7 +20,7 @@ from xds_server.decision.what_if import Case
 from xds_server.model import Event
 from xds_server.operator.order_json import Draft
 from xds_server.orders.codec import to_json
-from xds_server.orders.preview import Effect, preview
+from xds_server.orders.preview import Effect, preview, preview_end
 from xds_server.orders.safety import refusals, wrong
 from xds_server.orders.schedule import due
 from xds_server.orders.types import Answer, End, Kind, Order, Orders, Place, Request, Result
@@ -110,6 +110,13 @@ class OrderDesk:
         if policy is None or any(wrong(order, policy)):
             return ()
         return await asyncio.to_thread(lambda: preview(cases, policy, standing, order))
+
+    async def effects_of_end(self, identity: str) -> tuple[Effect, ...] | None:
+        """Return what the end of an order would do; None if no such order is in force."""
+        policy, cases, standing = self._decider.policy, self._decider.cases(), self._decider.orders.standing
+        if policy is None or identity not in {one.order.id for one in standing}:
+            return None
+        return await asyncio.to_thread(lambda: preview_end(cases, policy, standing, identity))
 
     def judged(self, order: Order, effects: tuple[Effect, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the mistakes of an order, and what the policy's rules refuse of it."""

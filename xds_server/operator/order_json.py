@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from xds_server.orders.preview import Effect
 from xds_server.orders.types import Kind, Order, Orders, Report, Standing
@@ -67,10 +67,20 @@ def draft(body: object, rules: OrderRules, identity: str, author: str, now: floa
     return Draft(order, _version(fields), _flag(fields, "dry_run"))
 
 
-def ending(body: object, author: str) -> tuple[str, str, int | None]:
-    """Read a request to end an order: author, reason, version. Raises BadRequestError."""
-    fields = _fields(body, frozenset({"reason", "author", "if_version"}))
-    return author or _text(fields, "author"), _text(fields, "reason"), _version(fields)
+class Ending(NamedTuple):
+    """A request to end an order; `dry_run` only wants to know the outcome."""
+
+    author: str
+    reason: str
+    if_version: int | None
+    dry_run: bool
+
+
+def ending(body: object, author: str) -> Ending:
+    """Read a request to end an order. Raises BadRequestError."""
+    fields = _fields(body, frozenset({"reason", "author", "if_version", "dry_run"}))
+    who = author or _text(fields, "author")
+    return Ending(who, _text(fields, "reason"), _version(fields), _flag(fields, "dry_run"))
 
 
 def _fields(body: object, known: frozenset[str]) -> Mapping[str, Any]:

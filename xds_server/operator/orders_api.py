@@ -65,14 +65,17 @@ class OrdersApi:
         return await (self._dry(wanted, effects) if wanted.dry_run else self._real(wanted, effects))
 
     async def end(self, request: Request) -> Response:
-        """End an order."""
+        """End an order, or say what that would do."""
+        identity = request.path_params["id"]
         try:
-            author, reason, version = ending(await self._body(request), _author(request))
+            author, reason, version, dry_run = ending(await self._body(request), _author(request))
         except BadRequestError as error:
             raise HTTPException(400, str(error)) from error
+        if dry_run:
+            return await self._dry_end(identity)
         if not author:
             raise HTTPException(400, "say who you are: author")
-        answer = await self._answered(self._desk.end(request.path_params["id"], author, reason, version))
+        answer = await self._answered(self._desk.end(identity, author, reason, version))
         return _json({"version": answer.version, "id": answer.id}) if answer.done else _refused(answer)
 
     async def _dry(self, wanted: Draft, effects: tuple[Effect, ...]) -> Response:
@@ -81,6 +84,12 @@ class OrdersApi:
             raise HTTPException(400, "; ".join(mistakes))
         version = self._desk.orders.version
         return _json({"version": version, "plan": effects_json(effects), "refusals": list(refused)})
+
+    async def _dry_end(self, identity: str) -> Response:
+        version, effects = self._desk.orders.version, await self._desk.effects_of_end(identity)
+        if effects is None:
+            raise HTTPException(404, f"no order {identity[:40]!r} is in force")
+        return _json({"version": version, "plan": effects_json(effects), "refusals": []})
 
     async def _real(self, wanted: Draft, effects: tuple[Effect, ...]) -> Response:
         answer = await self._answered(self._desk.place(wanted))

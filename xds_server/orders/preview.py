@@ -49,7 +49,20 @@ def preview(cases: Iterable[Case], policy: Policy, standing: Sequence[Standing],
     """
     others = [one for one in standing if one.order.place != order.place]
     done = Standing(order, Phase.MOVED if order.kind.leaves else Phase.IN_FORCE, order.at, moved=1.0)
-    wanted = ordered([*others, done], policy)
+    return _effects(cases, policy, [*others, done], order)
+
+
+def preview_end(
+    cases: Iterable[Case], policy: Policy, standing: Sequence[Standing], identity: str
+) -> tuple[Effect, ...]:
+    """Return what becomes of each service that an order in force concerns, once it has ended in full."""
+    ending = next((one.order for one in standing if one.order.id == identity), None)
+    left = [one for one in standing if one.order is not ending]
+    return _effects(cases, policy, left, ending) if ending is not None else ()
+
+
+def _effects(cases: Iterable[Case], policy: Policy, standing: Sequence[Standing], order: Order) -> tuple[Effect, ...]:
+    wanted = ordered(standing, policy)
     return tuple(
         _effect(case, wanted)
         for case in cases

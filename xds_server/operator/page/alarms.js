@@ -62,8 +62,8 @@ function fleet() {
 }
 
 function orders() {
-  return (world.orders?.orders ?? []).filter((o) => ["stopped", "rolling back"].includes(o.phase)).map((o) =>
-    alarm("alarm", `${o.kind} ${o.region} ${o.phase === "stopped" ? "has stopped" : "is rolled back"}`, o.detail, "#orders"));
+  const standing = world.orders?.orders ?? [];
+  return standing.filter((o) => o.phase === "stopped").map((o) => alarm("alarm", `${o.what} has stopped`, o.detail, "#orders"));
 }
 
 function losses() {

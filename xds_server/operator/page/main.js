@@ -4,7 +4,7 @@ import { get, onTokenNeeded } from "./api.js";
 import { drawAlarms } from "./alarms.js";
 import { byId, h, show } from "./dom.js";
 import { Flow } from "./flow.js";
-import { askToken, drawOrders, end, evacuate, loadOrders, retry } from "./orders.js";
+import { askToken, drawOrders, end, evacuate, refreshPlan, retry } from "./orders.js";
 import { Past, fromSeries } from "./past.js";
 import { drawPlots, reach } from "./plots.js";
 import { follow } from "./stream.js";
@@ -12,7 +12,6 @@ import { drawFleet, drawHistory, drawMeters, drawPlan, drawPolicy, drawRegions }
 import { clock, several, span } from "./words.js";
 import { addEvents, decided, now, world } from "./world.js";
 
-const ORDERS_EVERY_MS = 3000;
 const CLIENTS_EVERY_MS = 5000;
 const PLAN_PAUSE = 10; // times as long as the last answer took
 const SHORTEST_PAUSE_MS = 2000;
@@ -180,10 +179,6 @@ const wantClients = paced(async () => {
   world.clients = await get("/api/v1/fleet");
   changed("fleet");
 }, CLIENTS_EVERY_MS);
-const wantOrders = paced(async () => {
-  await loadOrders();
-  changed("orders");
-}, 200);
 
 async function takeEvents({ last, events }) {
   const known = world.events.at(-1)?.seq ?? 0;
@@ -207,7 +202,6 @@ async function loadEarlier() {
 const on = {
   hello(data) {
     world.ahead = data.now - Date.now() / 1000;
-    wantOrders();
   },
   decision(data) {
     decided(data);
@@ -216,6 +210,7 @@ const on = {
     wantDetail();
     wantPlan();
     loadPast().catch(() => {});
+    refreshPlan();
   },
   event: takeEvents,
   fleet(data) {
@@ -226,6 +221,7 @@ const on = {
   orders(data) {
     world.orders = data;
     changed("orders");
+    refreshPlan();
   },
 };
 
@@ -276,9 +272,6 @@ setInterval(() => {
   drawOrders(byId("orders"));
   drawMeters();
 }, CLOCK_MS * 5);
-setInterval(() => {
-  if (world.link.up && !document.hidden) wantOrders();
-}, ORDERS_EVERY_MS);
 
 onTokenNeeded(askToken);
 follow("/api/v1/stream", (name, data) => on[name]?.(data), onLink);

@@ -4,7 +4,7 @@
 // server's answer to exactly what the form says. Any change of the form, or of the orders in force, asks anew. What the
 // server refuses is shown in its words; a safety rule can be overridden, which is recorded with the author's name.
 
-import { Problem, get, post } from "./api.js";
+import { Problem, authorised, get, post } from "./api.js";
 import { byId, h, show, table } from "./dom.js";
 import { moment, ms, percent, rps, span } from "./words.js";
 import { now, world } from "./world.js";
@@ -13,6 +13,13 @@ const AUTHOR = "xds-server-author";
 const ASK_AFTER_MS = 250;
 
 const dialog = byId("dialog");
+
+let open = null;
+
+/** Have an open plan asked for anew: something was decided. */
+export function refreshPlan() {
+  if (dialog.open && open && dialog.contains(open.form)) open.refresh();
+}
 
 export async function loadOrders() {
   world.orders = await get("/api/v1/orders");
@@ -26,35 +33,24 @@ export function drawOrders(root) {
     ended.length ? h("details", { "data-key": "ended" }, h("summary", {}, "Ended lately"), h("ul", { class: "orders" }, ended.map(over))) : null);
 }
 
+const leaves = (o) => o.kind === "evacuate" || o.kind === "drill";
 const seconds = (time) => Date.parse(time) / 1000;
 
-/** What an order is about, in words. */
-function about(o) {
-  const parts = [o.kind === "weight" || o.kind === "capacity" ? `${o.kind} of` : o.kind, o.region, o.service && `for ${o.service}`, o.view && `from ${o.view}`];
-  return parts.filter(Boolean).join(" ");
-}
-
 function order(o) {
-  const leaves = o.kind === "evacuate" || o.kind === "drill";
-  const ends = o.ends ? `ends ${moment(seconds(o.ends), now())}, in ${span(seconds(o.ends) - now())}` : "";
-  const progress = leaves ? h("progress", { max: "1", value: String(o.moved ?? 0), "aria-label": `${percent(o.moved ?? 0)} moved` }) : null;
+  const ends = `ends ${moment(seconds(o.ends), now())}, in ${span(seconds(o.ends) - now())}`;
+  const progress = leaves(o) ? h("progress", { max: "1", value: String(o.moved), "aria-label": `${percent(o.moved)} moved` }) : null;
   return h("li", { "data-key": o.id, class: o.phase.replace(" ", "-") },
-    h("p", { class: "row" }, h("strong", {}, about(o)), h("span", { class: "phase" }, leaves && o.phase === "moving" ? `moving, ${percent(o.moved)}` : o.phase),
-      h("button", { type: "button", "data-do": "end", "data-id": o.id }, leaves ? "Restore…" : "Clear…")),
+    h("p", { class: "row" }, h("strong", {}, o.what), h("span", { class: "phase" }, leaves(o) ? `${o.phase}, ${percent(o.moved)} moved` : o.phase),
+      o.phase === "returning" ? null : h("button", { type: "button", "data-do": "end", "data-id": o.id }, leaves(o) ? "Restore…" : "Clear…")),
     progress,
     h("p", {}, o.reason, h("span", { class: "faint" }, ` — ${o.author}, ${ends}${o.forced ? ", against a safety rule" : ""}`)),
-    o.detail ? h("p", { class: "faint" }, o.detail) : null);
+    o.detail ? h("p", { class: "faint" }, o.detail) : null,
+    o.told && o.report ? h("p", { class: "faint" }, o.report.words) : null);
 }
 
 function over(o) {
-  return h("li", { "data-key": `ended ${o.id}` }, h("strong", {}, about(o)), ` ${o.why}, ${o.ended ? moment(seconds(o.ended), now()) : ""}`,
-    h("span", { class: "faint" }, ` — ${o.reason}, ${o.author}`), o.report ? h("p", { class: "faint" }, report(o.report)) : null);
-}
-
-/** A report is numbers by name; what was not measured is left out. */
-function report(found) {
-  return Object.entries(found).filter(([, value]) => value !== null && typeof value !== "object")
-    .map(([name, value]) => `${name.replace(/_s$/, " (s)").replaceAll("_", " ")}: ${value}`).join(", ");
+  return h("li", { "data-key": `ended ${o.id}` }, h("strong", {}, o.what), ` ${o.why}, ${moment(seconds(o.ended), now())}`,
+    h("span", { class: "faint" }, ` — ${o.reason}, ${o.author}`), o.report ? h("p", { class: "faint" }, o.report.words) : null);
 }
 
 /** Open the dialog that leaves a region. */
@@ -62,8 +58,8 @@ export function evacuate(region) {
   const services = (world.decision?.services ?? []).filter((s) => s.places[world.decision.names.indexOf(region)]).map((s) => s.service);
   const fields = [
     field("service", "service", h("select", { name: "service" }, h("option", { value: "" }, "all"), services.map((s) => h("option", { value: s, selected: s === world.service }, s)))),
-    field("pace", "pace", h("select", { name: "over" }, choice("0s", "at once"), choice("60s", "over 1 minute", true), choice("5m", "over 5 minutes"), choice("15m", "over 15 minutes"))),
-    field("expires", "ends by itself after", h("select", { name: "expires" }, choice("30m", "30 minutes"), choice("1h", "1 hour"), choice("2h", "2 hours", true), choice("8h", "8 hours"))),
+    field("pace", "pace", h("select", { name: "over" }, choice("", "as the policy says"), choice("0s", "at once"), choice("60s", "over 1 minute"), choice("5m", "over 5 minutes"), choice("15m", "over 15 minutes"))),
+    field("expires", "ends by itself after", h("select", { name: "expires" }, choice("", "as the policy says"), choice("30m", "30 minutes"), choice("1h", "1 hour"), choice("2h", "2 hours"), choice("8h", "8 hours"))),
   ];
   new Ordering({
     title: `Evacuate ${region}`,
@@ -79,28 +75,36 @@ export function evacuate(region) {
 function wanted(form, region) {
   const of = (name) => form.elements[name].value;
   return {
-    kind: "evacuate", region, service: of("service"), reason: of("reason").trim() || "(plan)", author: of("author").trim() || "(plan)",
-    expires: of("expires"), over: of("over"), force: form.elements.force.checked,
+    ...said(form), kind: "evacuate", region, service: of("service"), force: form.elements.force.checked,
+    ...(of("expires") && { expires: of("expires") }), ...(of("over") && { over: of("over") }),
   };
+}
+
+/** Who says why. A plan is asked for before either is filled in; what it is asked with is kept nowhere. */
+function said(form) {
+  const of = (name) => form.elements[name].value.trim() || "not said yet";
+  return { reason: of("reason"), author: of("author") };
 }
 
 /** Open the dialog that ends an order. */
 export function end(id) {
   const o = world.orders?.orders.find((one) => one.id === id);
   if (!o) return;
-  const leaves = o.kind === "evacuate" || o.kind === "drill";
   const path = `/api/v1/orders/${encodeURIComponent(id)}/end`;
-  const said = (form) => ({ reason: form.elements.reason.value.trim() || "(plan)", author: form.elements.author.value.trim() || "(plan)" });
+  const given = `Ordered ${moment(seconds(o.since), now())} by ${o.author}: ${o.reason}`;
   new Ordering({
-    title: leaves ? `Restore ${o.region}` : `Clear: ${about(o)}`,
-    lead: leaves ? `${o.region} may serve again and gets its share back in steps. Ordered ${moment(seconds(o.since), now())} by ${o.author}: ${o.reason}` : `Automation decides again. Ordered by ${o.author}: ${o.reason}`,
-    go: leaves ? `Restore ${o.region}` : "Clear the order",
+    title: leaves(o) ? `Restore ${o.region}` : `Clear: ${o.what}`,
+    lead: leaves(o) ? `${o.region} may serve again and gets its share back in steps. ${given}` : `Automation decides again. ${given}`,
+    go: leaves(o) ? `Restore ${o.region}` : "Clear the order",
     fields: [],
     canForce: false,
     ask: (form) => post(path, { ...said(form), dry_run: true }),
     give: (form, version) => post(path, { ...said(form), if_version: version }),
   });
 }
+
+/** Whether the server knows who gives orders, whatever they say. */
+const known = () => "authorization" in authorised();
 
 const choice = (value, text, selected = false) => h("option", { value, selected }, text);
 
@@ -114,23 +118,32 @@ class Ordering {
     this.asked = 0;
     this.plan = h("div", { class: "plan", "aria-live": "polite" });
     this.error = h("p", { class: "error", role: "alert", hidden: true });
+    this.hint = h("span", { class: "faint" });
     this.go = h("button", { type: "submit", class: "go", disabled: true }, what.go);
     this.force = h("label", { class: "force", hidden: true }, h("input", { type: "checkbox", name: "force" }), " override the safety rules; this is recorded");
     const author = h("input", { name: "author", required: true, autocomplete: "username", maxlength: "100" });
-    author.value = sessionStorage.getItem(AUTHOR) ?? "";
+    author.value = known() ? "the holder of the token" : sessionStorage.getItem(AUTHOR) ?? "";
+    author.readOnly = known();
     const reason = h("input", { name: "reason", required: true, autocomplete: "off", maxlength: "300" });
     this.form = h("form", { method: "dialog" },
       h("h2", { id: "dialog-h" }, what.title), h("p", { class: "faint" }, what.lead),
       h("div", { class: "fields" }, field("reason", "reason", reason), field("author", "your name", author), what.fields),
       h("h3", {}, "The plan"), this.plan, this.force, this.error,
-      h("p", { class: "buttons" }, h("button", { type: "button", "data-do": "close" }, "Cancel"), this.go));
+      h("p", { class: "buttons" }, this.hint, h("button", { type: "button", "data-do": "close" }, "Cancel"), this.go));
     this.form.addEventListener("change", (e) => { if (!["reason", "author"].includes(e.target.name)) this.askSoon(); });
     this.form.addEventListener("input", () => this.ready());
     this.form.addEventListener("submit", (e) => { e.preventDefault(); this.give(); });
     dialog.replaceChildren(this.form);
     dialog.showModal();
     reason.focus();
+    open = this;
     this.ask();
+  }
+
+  /** Ask again because the world moved; what is shown holds until the answer is there. */
+  refresh() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => { if (!this.giving) this.ask(true); }, ASK_AFTER_MS);
   }
 
   askSoon() {
@@ -140,20 +153,23 @@ class Ordering {
     this.timer = setTimeout(() => this.ask(), ASK_AFTER_MS);
   }
 
-  async ask() {
+  async ask(quietly = false) {
     const mine = ++this.asked;
-    this.answer = null;
-    this.ready();
-    show(this.plan, h("p", { class: "faint" }, "working out the plan …"));
+    if (!quietly) {
+      this.answer = null;
+      this.ready();
+      show(this.plan, h("p", { class: "faint" }, "working out the plan …"));
+    }
     try {
       const answer = await this.what.ask(this.form);
       if (mine !== this.asked) return;
       this.answer = answer;
-      this.fail("");
+      if (!quietly) this.fail("");
       show(this.plan, planTable(answer));
       this.force.hidden = !(this.what.canForce && (answer.refusals?.length || this.form.elements.force.checked));
     } catch (error) {
       if (mine !== this.asked) return;
+      this.answer = null;
       show(this.plan);
       this.fail(words(error));
     }
@@ -164,14 +180,16 @@ class Ordering {
   ready() {
     const { reason, author, force } = this.form.elements;
     const refused = this.answer?.refusals?.length && !force?.checked;
-    this.go.disabled = !this.answer || Boolean(refused) || !reason.value.trim() || !author.value.trim() || this.giving === true;
+    const missing = [!reason.value.trim() && "a reason", !author.value.trim() && "your name"].filter(Boolean);
+    this.hint.textContent = missing.length ? `Say ${missing.join(" and ")} first.` : "";
+    this.go.disabled = !this.answer || Boolean(refused) || missing.length > 0 || this.giving === true;
   }
 
   async give() {
     if (this.go.disabled) return;
     this.giving = true;
     this.ready();
-    sessionStorage.setItem(AUTHOR, this.form.elements.author.value.trim());
+    if (!known()) sessionStorage.setItem(AUTHOR, this.form.elements.author.value.trim());
     try {
       await this.what.give(this.form, this.answer.version);
       dialog.close();
