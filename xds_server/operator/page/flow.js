@@ -227,7 +227,7 @@ function viewBox(view, numbers) {
 
 function regionBoxes(region, x, y, scale) {
   const words = regionWords(region);
-  const room = Math.max(2, region.room * scale);
+  const room = Math.max(region.capacity ? 2 : 16, region.room * scale); // of one that is down it may not be known
   const health = region.deployed ? region.health : "absent";
   const boxes = [{ key: `room of ${region.name}`, kind: "room", numbers: [x, y, BAR, room], health, words }];
   const full = Math.max(0, region.load * scale);
