@@ -17,6 +17,7 @@ from bench.figures import Figure, Result, as_json, table
 from bench.latency import latency
 from bench.route_bytes import route_bytes
 from bench.run import CannotMeasureError, Run, load_average, machine
+from bench.scale import scale
 from bench.serve import edit, size, start
 from bench.snapshots import snapshots
 from xds_server.demo.processes import DemoError
@@ -29,6 +30,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[[Run], list[Figure]]]] = {
     "overload-marked": ("the same, where backends answer with x-envoy-ratelimited", marked_overload),
     "policy-edit": ("policy edit → every Envoy acknowledged", edit),
     "decision": ("the decision with all plans when a region dies", decision),
+    "scale": ("a thousand services: weights at once, and plans after", scale),
     "allocation": ("single allocations", allocation),
     "snapshots": ("building what Envoys are sent", snapshots),
     "route-bytes": ("what one Envoy is sent when one service's weights move", route_bytes),

@@ -1,6 +1,6 @@
 """The decision when a region dies, in CPU time: the arithmetic alone, and a whole step of the controller.
 
-Sizes are regions × views × services: 4×4×100.
+Sizes are regions × views × services: 4×4×100. A thousand services with eight regions are in scale.py.
 
 *Decision* is `decide_service` for every service with its plans and reasons, from verdicts to weights: each time the
 same change from the same state. *Step* is what the process does in the moment in which the region is found down: it
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from bench.figures import Figure
 from bench.run import Run, cpu_ms
-from bench.world import EIGHT, FOUR, Incident, policy
+from bench.world import FOUR, Incident, policy
 from xds_server.decision.allocation import allocate
 from xds_server.decision.decide import Frame, Prior, decide_service, frame
 from xds_server.model import Health, Verdict
@@ -22,9 +22,9 @@ from xds_server.policy.types import Policy
 
 _REACH_MS = 50.0
 _STEP = "a probe of every endpoint, health, the decision, all snapshots"
-_WELL = Verdict(Health.HEALTHY, 1.0, "2 of 2 endpoints up", 0.0, up=2, total=2)
-_DEAD = Verdict(Health.DOWN, 0.0, "0 of 2 endpoints up (connection refused)", 1.0, total=2)
-_BACK = Verdict(Health.RECOVERING, 1.0, "2 of 2 endpoints up, share ramps up", 2.0, ramp=0.3, up=2, total=2)
+WELL = Verdict(Health.HEALTHY, 1.0, "2 of 2 endpoints up", 0.0, up=2, total=2)
+DEAD = Verdict(Health.DOWN, 0.0, "0 of 2 endpoints up (connection refused)", 1.0, total=2)
+BACK = Verdict(Health.RECOVERING, 1.0, "2 of 2 endpoints up, share ramps up", 2.0, ramp=0.3, up=2, total=2)
 
 
 def decision(run: Run) -> list[Figure]:
@@ -37,25 +37,17 @@ def decision(run: Run) -> list[Figure]:
     run.say(f"controller step, {size}")
     steps = _steps(world, run.pick(7, 2))
     hard = f"demand half of the capacity; {spilling:.0%} of the services have a view that does not fit nearest"
-    figures = [
+    return [
         Figure(f"decision with all plans, one region dies, {size}", "ms CPU", dies, _REACH_MS, hard),
         Figure(f"decision with all plans, that region ramps up, {size}", "ms CPU", returns, _REACH_MS),
         Figure(f"controller step, one region dies, {size}", "ms CPU", steps, note=_STEP),
     ]
-    return figures + ([] if run.quick else _large(run))
-
-
-def _large(run: Run) -> list[Figure]:
-    size = "8×8×1,000"
-    run.say(f"decision, {size}")
-    dies, _, _ = _decide(policy(1_000, EIGHT), 3)
-    return [Figure(f"decision with all plans, one region dies, {size}", "ms CPU", dies)]
 
 
 def _decide(of: Policy, runs: int) -> tuple[tuple[float, ...], tuple[float, ...], float]:
     frames = [frame(of, service) for service in of.services.values()]
     regions = len(of.regions)
-    well, dead, back = ((_WELL,) * (regions - 1) + (last,) for last in (_WELL, _DEAD, _BACK))
+    well, dead, back = ((WELL,) * (regions - 1) + (last,) for last in (WELL, DEAD, BACK))
     calm = _all(frames, well, [None] * len(frames))
     lost = _all(frames, dead, calm)
     spilling = sum(any(sum(w > 0 for w in row) > 1 for row in prior.weights) for prior in calm) / len(frames)
