@@ -15,6 +15,7 @@ from bench.fanout import fanout
 from bench.faults import blackhole, errors, kill, marked_overload, overload
 from bench.figures import Figure, Result, as_json, table
 from bench.latency import latency
+from bench.reports import reports
 from bench.route_bytes import route_bytes
 from bench.run import CannotMeasureError, Run, load_average, machine
 from bench.scale import scale
@@ -37,6 +38,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[[Run], list[Figure]]]] = {
     "serve-start": ("`xds-server serve` from start to ready", start),
     "serve-size": ("its memory and CPU with 100 services and 4 Envoys", size),
     "latency": ("latency added against a bare static route", latency),
+    "reports": ("load reports: what one costs", reports),
     # Last: once gRPC has threads, starting other processes from this one makes it talk.
     "fanout": ("one change to 1,000 streams", fanout),
 }

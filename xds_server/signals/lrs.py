@@ -7,7 +7,7 @@ it stands for, so that an Envoy which reports twice in a second is not counted t
 being reported, with zeros, while Envoys of the view report and for a minute: no traffic is news, too.
 
 *What it costs.* Envoy repeats its whole node, 60 KB of it, in every report (1.40, seen). It is field 1, so from the
-second message on it is stepped over rather than parsed; but it still has to be received: that is most of the 130 µs a
+second message on it is stepped over rather than parsed; but it still has to be received: that is most of the 120 µs a
 report takes here. So the interval grows with the fleet, one second for every `MOST_REPORTS_PER_S` Envoys. Counts are
 not lost by that, they come later. A stream hears of a new interval when it reports next.
 """
@@ -68,7 +68,7 @@ class LoadTally:
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self._cells: dict[_Key, _Cell] = {}
+        self._cells: dict[tuple[str, str, str], _Cell] = {}
         self._reporters: dict[str, set[int]] = {}
         self._since: dict[str, float] = {}
 
@@ -85,26 +85,28 @@ class LoadTally:
                 ignored += 1
                 continue
             service, aimed = known
-            seconds = stats.load_report_interval.seconds + stats.load_report_interval.nanos / 1e9
             if dropped:
                 self._cell(view, service, aimed).dropped += dropped
             for locality in localities:
-                ignored += self._add_locality(view, service, aimed, locality, seconds)
+                region = locality.locality.region
+                if region != aimed and not self._places.is_service(service, region):
+                    ignored += 1
+                    continue
+                self._add_locality(self._cell(view, service, region), stats, locality, reflex=region != aimed)
         return ignored
 
-    def _add_locality(self, view: str, service: str, aimed: str, locality: Any, seconds: float) -> int:
-        region = locality.locality.region
-        if region != aimed and not self._places.is_service(service, region):
-            return 1
+    @staticmethod
+    def _add_locality(cell: _Cell, stats: Any, locality: Any, *, reflex: bool) -> None:
         issued = locality.total_issued_requests
-        cell = self._cell(view, service, region)
         cell.issued += issued
         cell.succeeded += locality.total_successful_requests
         cell.failed += locality.total_error_requests
-        cell.level += locality.total_requests_in_progress * seconds
-        if region != aimed:
+        in_progress = locality.total_requests_in_progress
+        if in_progress:
+            interval = stats.load_report_interval
+            cell.level += in_progress * (interval.seconds + interval.nanos / 1e9)
+        if reflex:
             cell.reflex += issued
-        return 0
 
     def take(self, now: float, interval_s: float) -> list[LoadReport]:
         """Return the sums of the views that reported, each for the time since it last did, and begin the next ones.
@@ -115,19 +117,20 @@ class LoadTally:
         reporters, self._reporters = self._reporters, {}
         spans = {view: max(now - self._since.get(view, now - interval_s), 1e-3) for view in reporters}
         self._since |= dict.fromkeys(reporters, now)
-        for key, cell in list(self._cells.items()):
+        for place, cell in list(self._cells.items()):
+            key = _Key(*place)
             envoys = len(reporters.get(key.view, ()))
             quiet = not (cell.issued or cell.succeeded or cell.failed or cell.level or cell.dropped)
             cell.idle = cell.idle + 1 if quiet else 0
             if cell.idle > FORGET_AFTER or self._places.cluster(f"{key.service}@{key.region}") is None:
-                del self._cells[key]
+                del self._cells[place]
             elif envoys:
                 reports.append(_report(key, cell, envoys, spans[key.view], now))
                 cell.clear()
         return reports
 
     def _cell(self, view: str, service: str, region: str) -> _Cell:
-        key = _Key(view, service, region)
+        key = (view, service, region)  # a plain tuple is made in a tenth of the time of a named one
         cell = self._cells.get(key)
         if cell is None:
             cell = self._cells[key] = _Cell()
@@ -218,16 +221,17 @@ class LoadServer:
         view = self._service.place(self._view_of, context, request.node).region
         self._opened += 1
         stream, ordered = self._opened, 0
-        del request  # 60 KB of node for as long as the Envoy is connected
-        while data is not grpc.aio.EOF:
+        del request, data  # 60 KB of node for as long as the Envoy is connected
+        while True:
             if ordered != self._interval_s:
                 ordered = self._interval_s
                 await context.write(_order(ordered))
-            data = await context.read()
-            if data is not grpc.aio.EOF:
-                message = lrs_pb2.LoadStatsRequest.FromString(without_node(data))
-                self.counts.messages += 1
-                self.counts.ignored += self._tally.add(stream, view, message)
+            report = await context.read()
+            if report is grpc.aio.EOF:
+                return
+            report = without_node(report)  # and lets go of the rest before the next one comes
+            self.counts.messages += 1
+            self.counts.ignored += self._tally.add(stream, view, lrs_pb2.LoadStatsRequest.FromString(report))
 
 
 def interval_for(streams: int, before: int) -> int:
