@@ -241,7 +241,7 @@ class _Desk:
             self._signalled, self._door.view_of, now, choose, specifier, objection=self._door.objection
         )
         self._said = SignalLog()
-        self._events = EventLog()
+        self._events = EventLog(started=time.time())
         self._metrics = Metrics(
             self.decision,
             self.policy,

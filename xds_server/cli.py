@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 ELSEWHERE = {
     "plan": "xds_server.commands.plan",
+    "status": "xds_server.commands.status",
+    "explain": "xds_server.commands.status",
+    "history": "xds_server.commands.history",
+    "events": "xds_server.commands.history",
     "fleet": "xds_server.commands.fleet",
     "retry": "xds_server.commands.fleet",
     "evacuate": "xds_server.commands.orders",
@@ -74,6 +78,10 @@ class Commands(click.Group):
             "validate",
             "schema",
             "bootstrap",
+            "status",
+            "explain",
+            "history",
+            "events",
             "fleet",
             "retry",
             "plan",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import click
 
 from xds_server.commands.credentials import credential_options
 from xds_server.commands.process import ask, order
+from xds_server.commands.terminal import show, style
 from xds_server.operator.fleet_table import fleet_table, has_rejections
 
 REJECTED = 3
@@ -52,10 +52,9 @@ def fleet(*, admin: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         width = max(NARROWEST, shutil.get_terminal_size((WIDTH_OF_A_FILE, 24)).columns)
         width = width if sys.stdout.isatty() else WIDTH_OF_A_FILE
-        click.echo("\n".join(fleet_table(found, width, click.style if coloured else None)), color=coloured)
+        show(fleet_table(found, width, style()))
     if has_rejections(found):
         sys.exit(REJECTED)
 

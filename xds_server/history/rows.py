@@ -154,9 +154,9 @@ def _words(before: ServiceDecision | None, after: ServiceDecision) -> str:
     if before.regions != after.regions:
         return "other regions"
     told = [
-        f"{region} {_shown(was)} → {_shown(now)}"
+        f"{region} {_told(was, now)}"
         for region, was, now in zip(after.regions, before.verdicts, after.verdicts, strict=True)
-        if _shown(was) != _shown(now)
+        if _seen(was) != _seen(now)
     ]
     told[MOST_TOLD:] = [f"{len(told) - MOST_TOLD} more"] if len(told) > MOST_TOLD else []
     moved = sum(was != now for was, now in zip(before.weights, after.weights, strict=True))
@@ -167,8 +167,15 @@ def _words(before: ServiceDecision | None, after: ServiceDecision) -> str:
     return "; ".join(told) or "policy changed"
 
 
+def _told(was: Verdict | None, now: Verdict | None) -> str:
+    if was is not None and now is not None and _shown(was) == _shown(now):
+        return f"{now.up} of {now.total} endpoints up"
+    return f"{_shown(was)} → {_shown(now)}"
+
+
 def _shown(verdict: Verdict | None) -> str:
     if verdict is None:
         return "not deployed"
+    held = f" (was {verdict.held})" if verdict.held is not None else ""
     part = verdict.score * verdict.ramp
-    return str(verdict.health) + (f" {part:.0%}" if 0.0 < part < 1.0 else "")
+    return f"{verdict.health}{held}" + (f" {100 * part:.0f} %" if 0.0 < part < 1.0 else "")

@@ -35,6 +35,7 @@ from xds_server.decision.what_if import MOST_DEMAND, Loss
 from xds_server.history.chronicle import Chronicle
 from xds_server.model import Address, Decision
 from xds_server.operator.access import Access, Door
+from xds_server.operator.alarms import Picture
 from xds_server.operator.broadcast import Broadcast
 from xds_server.operator.events import KEPT, EventLog
 from xds_server.operator.history_pages import HistoryPages
@@ -46,6 +47,7 @@ from xds_server.operator.plans import plans_json
 from xds_server.operator.problems import problem
 from xds_server.operator.same_origin import TrustedHosts, cross_origin
 from xds_server.operator.signal_log import SignalLog
+from xds_server.operator.status_json import status_json
 from xds_server.operator.views import PolicyStatus, decision_json, events_json, fleet_json, policy_json
 from xds_server.operator.web_page import WebPage, wants_page
 from xds_server.rollout.quarantine import Held
@@ -145,6 +147,7 @@ class AdminApp:
             "/live": ("200 while the process runs", self._live),
             "/ready": ("200 when it serves decisions, 503 with the reason before", self._ready),
             "/metrics": ("for Prometheus", self._metrics),
+            "/api/v1/status": ("everything on one screen: regions, services, clients, alarms that hold", self._status),
             "/api/v1/stream": ("what is new, as server-sent events: decision, event, orders, fleet", self._stream),
             "/api/v1/decision": ("weights, verdicts, plans, protection, with reasons; ?service=S", self._decision),
             "/api/v1/events": ("what happened; ?after=SEQ&limit=N pages forward", self._events),
@@ -196,6 +199,20 @@ class AdminApp:
         text = await self._source.metrics()
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    async def _status(self, _: Request) -> Response:
+        source = self._source
+        seen = Picture(
+            decision=source.decision(),
+            policy=source.policy(),
+            clients=source.clients(),
+            quarantined=source.quarantined(),
+            held=source.events().held,
+            waiting_for=source.waiting_for(),
+            now=source.now(),
+            wall=time.time(),
+        )
+        return _json(status_json(seen))
+
     async def _stream(self, _: Request) -> Response:
         return stream(self.broadcast)
 
@@ -211,7 +228,7 @@ class AdminApp:
         limit = _number(request, "limit", KEPT)
         after = _number(request, "after", -1)
         entries = log.newest(limit) if after < 0 else log.after(after, limit)
-        return _json(events_json(log.last, entries))
+        return _json(events_json(log.started, log.last, entries))
 
     async def _fleet(self, _: Request) -> Response:
         source = self._source

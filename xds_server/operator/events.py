@@ -6,6 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 from xds_server.model import Event
+from xds_server.operator.held_events import HeldEvents
 
 KEPT = 2_000
 """A few hundred bytes each: under a megabyte, and hours of history unless everything is failing."""
@@ -22,9 +23,13 @@ class Entry(NamedTuple):
 class EventLog:
     """The last `kept` events. Numbers start at 1 and have no gaps, so a reader sees when it missed some."""
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = KEPT, started: float = 0.0) -> None:
+        self.started = started
+        """When the process began, on the wall: numbers of another are not to be compared."""
         self._entries: deque[Entry] = deque(maxlen=kept)
         self._last = 0
+        self.held = HeldEvents()
+        """What of it holds until something ends it."""
 
     @property
     def last(self) -> int:
@@ -35,6 +40,7 @@ class EventLog:
         """Keep an event that happened at `wall`; return its number."""
         self._last += 1
         self._entries.append(Entry(self._last, wall, event))
+        self.held.add(event, wall)
         return self._last
 
     def after(self, seq: int, limit: int = KEPT) -> tuple[Entry, ...]:

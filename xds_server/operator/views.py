@@ -202,9 +202,9 @@ def _protections_json(
     }
 
 
-def events_json(last: int, entries: Iterable[Entry]) -> Json:
-    """Return events, oldest first, and the number of the newest there is."""
-    return {"last": last, "events": [event_json(entry) for entry in entries]}
+def events_json(started: float, last: int, entries: Iterable[Entry]) -> Json:
+    """Return events, oldest first, the number of the newest there is, and when the process that numbers them began."""
+    return {"started": round(started, 3), "last": last, "events": [event_json(entry) for entry in entries]}
 
 
 def event_json(entry: Entry) -> Json:

@@ -1,0 +1,91 @@
+"""Which alarms hold: as long as their cause does, and no longer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.operator.world import HELD, client, decision
+from xds_server.model import Decision, Event, Health, Verdict
+from xds_server.operator.alarms import Picture, alarm_json, alarms
+from xds_server.operator.events import EventLog
+from xds_server.operator.views import PolicyStatus
+
+WELL = Picture(None, PolicyStatus("p.yaml", "abc"), (), (), EventLog().held, None, now=100.0, wall=1_000.0)
+
+
+def told(seen: Picture) -> list[str]:
+    return [f"{alarm.severity} {alarm.kind} {alarm.message}" for alarm in alarms(seen)]
+
+
+def with_verdict(health: Health, *, services: int = 1) -> Decision:
+    """All that is wrong is what is believed of sa-east-1."""
+    (checkout, _) = decision().services
+    verdicts = tuple(
+        v and Verdict(health if r == "sa-east-1" else Health.HEALTHY, 1.0, "because", since=40.0)
+        for r, v in zip(checkout.regions, checkout.verdicts, strict=True)
+    )
+    several = tuple(replace(checkout, service=f"s{n}", verdicts=verdicts) for n in range(services))
+    return Decision(checkout.regions, several)
+
+
+def test_when_all_is_well_nothing_holds() -> None:
+    assert told(WELL) == []
+    for health in (Health.HEALTHY, Health.RECOVERING, Health.DRAINING):
+        assert told(replace(WELL, decision=with_verdict(health))) == []
+
+
+def test_a_region_is_one_alarm_for_all_its_services_since_the_first_fell() -> None:
+    (one,) = alarms(replace(WELL, decision=with_verdict(Health.DOWN)))
+    assert alarm_json(one) == {
+        "severity": "alarm",
+        "kind": "region.down",
+        "message": "s0 in sa-east-1: down, because",
+        "since": 940.0,
+        "region": "sa-east-1",
+        "service": "s0",
+    }
+    (many,) = alarms(replace(WELL, decision=with_verdict(Health.UNKNOWN, services=5)))
+    assert (many.message, many.service) == ("s0, s1, s2 and 2 more in sa-east-1: unknown, because", "")
+
+
+def test_alarms_come_before_warnings() -> None:
+    (first, second) = decision().services
+    worn = replace(second, verdicts=with_verdict(Health.DEGRADED).services[0].verdicts, overload=1.25)
+    seen = replace(WELL, decision=Decision(first.regions, (first, worn)))
+    assert told(seen) == [
+        "alarm capacity.short search: demand exceeds capacity, every region at 125%",
+        "alarm region.down checkout in sa-east-1: down, 2 of 2 endpoints down: connection refused",
+        "warning region.degraded search in sa-east-1: degraded, because",
+    ]
+
+
+def test_what_clients_rejected_holds_until_they_take_it() -> None:
+    assert told(replace(WELL, clients=(client("web-1"),), quarantined=(HELD,))) == [
+        "alarm client.nack web-1 rejected what was sent: see the fleet",
+        "alarm resource.quarantined outbound kept back from clients: see the fleet",
+    ]
+
+
+def test_a_refused_policy_holds_since_the_first_refusal_until_the_file_is_mended() -> None:
+    log = EventLog()
+    for wall in (500.0, 600.0):
+        log.add(Event("policy.rejected", 0.0, "no", "alarm"), wall)
+    refused = replace(WELL, held=log.held, policy=PolicyStatus("p.yaml", "abc", ("p.yaml:1:1: bad",)))
+    (alarm,) = alarms(refused)
+    assert (alarm.kind, alarm.since) == ("policy.rejected", 500.0)
+    assert alarm.message == "the policy file is refused, the last good policy stays in force: p.yaml:1:1: bad"
+    log.add(Event("policy.restored", 0.0, "mended"), 700.0)
+    assert log.held.of("policy.rejected") == []
+    assert told(replace(refused, policy=WELL.policy)) == []
+
+
+def test_a_cut_link_holds_until_it_is_restored_or_the_service_goes() -> None:
+    log = EventLog()
+    for view in ("eu-west-1", "us-east-1"):
+        fields = (("service", "s0"), ("region", "sa-east-1"), ("view", view))
+        log.add(Event("link.cut", 0.0, f"{view} cannot reach it", "alarm", fields), 500.0)
+    seen = replace(WELL, held=log.held, decision=with_verdict(Health.HEALTHY))
+    assert told(seen) == ["alarm link.cut eu-west-1 cannot reach it", "alarm link.cut us-east-1 cannot reach it"]
+    log.add(Event("link.restored", 0.0, "again", "info", fields), 600.0)
+    assert told(seen) == ["alarm link.cut eu-west-1 cannot reach it"]
+    assert told(replace(seen, decision=Decision(("mars",), ()))) == []

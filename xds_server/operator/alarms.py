@@ -1,0 +1,127 @@
+"""Which alarms hold now: what an operator has to do something about, or to wait for. Pure.
+
+An alarm holds while its cause does, so it is worked out from what is in force now: verdicts, demand against capacity,
+the policy file, what clients rejected. Pairing events that open with events that close was rejected for those: after a
+restart, or a policy that drops a service, a closing event never comes, and an alarm that lies once is not read again.
+Only what stands nowhere else is kept from events (held_events.py): a link that is cut, until it is restored.
+
+Severities are those of the events of the same kinds: a warning wants a look, an alarm wants a hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from xds_server.model import Decision, Health, Severity
+from xds_server.operator.held_events import HeldEvents
+from xds_server.operator.views import PolicyStatus
+from xds_server.rollout.quarantine import Held
+from xds_server.transport.clients import ClientStatus
+
+MOST_NAMED = 3
+
+_BY_HEALTH: Mapping[Health, tuple[str, Severity]] = {
+    Health.DOWN: ("region.down", "alarm"),
+    Health.UNKNOWN: ("region.unknown", "alarm"),
+    Health.DEGRADED: ("region.degraded", "warning"),
+}
+
+
+class Alarm(NamedTuple):
+    """One alarm. `since` is the time of day, None where it is not known; an empty name means several, or none."""
+
+    severity: Severity
+    kind: str
+    message: str
+    since: float | None = None
+    region: str = ""
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """All that is in force at one moment: `now` on the model's clock, `wall` the time of day."""
+
+    decision: Decision | None
+    policy: PolicyStatus
+    clients: tuple[ClientStatus, ...]
+    quarantined: tuple[Held, ...]
+    held: HeldEvents
+    waiting_for: str | None
+    now: float
+    wall: float
+
+
+def alarms(seen: Picture) -> list[Alarm]:
+    """Return the alarms that hold, alarms before warnings and the oldest first."""
+    found = [*_policy(seen.policy, seen.held), *_rejections(seen.clients, seen.quarantined)]
+    if seen.decision is not None:
+        found += _verdicts(seen.decision, seen.wall - seen.now)
+        found += [*_short(seen.decision), *_links(seen.decision, seen.held)]
+    return sorted(found, key=lambda a: (a.severity != "alarm", a.since or 0.0, a.kind, a.region, a.service))
+
+
+def alarm_json(alarm: Alarm) -> dict[str, Any]:
+    """Return one alarm as JSON."""
+    return alarm._asdict() | {"since": None if alarm.since is None else round(alarm.since, 3)}
+
+
+def _verdicts(decision: Decision, wall_minus_now: float) -> Iterator[Alarm]:
+    """Yield one alarm for all services of a region that share a health."""
+    groups: dict[tuple[str, Health], list[tuple[str, float, str]]] = {}
+    for service in decision.services:
+        for region, verdict in zip(service.regions, service.verdicts, strict=True):
+            if verdict is not None and verdict.health in _BY_HEALTH:
+                where = (region, verdict.health)
+                groups.setdefault(where, []).append((service.service, verdict.since, verdict.reason))
+    for (region, health), places in groups.items():
+        kind, severity = _BY_HEALTH[health]
+        name, _, reason = places[0]
+        since = min(since for _, since, _ in places) + wall_minus_now
+        words = f"{_named([name for name, *_ in places])} in {region}: {health}, {reason}"
+        yield Alarm(severity, kind, words, since, region, name if len(places) == 1 else "")
+
+
+def _short(decision: Decision) -> Iterator[Alarm]:
+    for service in decision.services:
+        if service.overload > 1.0:
+            words = f"{service.service}: demand exceeds capacity, every region at {service.overload:.0%}"
+            yield Alarm("alarm", "capacity.short", words, None, "", service.service)
+
+
+def _links(decision: Decision, held: HeldEvents) -> Iterator[Alarm]:
+    deployed = {
+        (service.service, region)
+        for service in decision.services
+        for region, verdict in zip(service.regions, service.verdicts, strict=True)
+        if verdict is not None
+    }
+    for event, since in held.of("link.cut"):
+        facts = dict(event.fields)
+        service, region = facts.get("service", ""), facts.get("region", "")
+        if (service, region) in deployed:
+            yield Alarm(event.severity, event.kind, event.message, since, region, service)
+
+
+def _policy(policy: PolicyStatus, held: HeldEvents) -> Iterator[Alarm]:
+    if policy.rejected:
+        since = next((since for _, since in held.of("policy.rejected")), None)
+        words = f"the policy file is refused, the last good policy stays in force: {policy.rejected[0]}"
+        yield Alarm("alarm", "policy.rejected", words, since)
+
+
+def _rejections(clients: Iterable[ClientStatus], quarantined: Iterable[Held]) -> Iterator[Alarm]:
+    rejecting = [client.node.node_id for client in clients if any(status.rejected for status in client.types)]
+    if rejecting:
+        yield Alarm("alarm", "client.nack", f"{_named(rejecting)} rejected what was sent: see the fleet")
+    back = [each.key.name for each in quarantined]
+    if back:
+        yield Alarm("alarm", "resource.quarantined", f"{_named(back)} kept back from clients: see the fleet")
+
+
+def _named(names: list[str]) -> str:
+    """Return a few names, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
