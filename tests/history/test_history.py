@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from tests.history.world import AT_HOME, AWAY, T0, Past, in_memory, made
 from tests.signals.world import in_loop
 from xds_server.history import archive as module
 from xds_server.history.archive import Archive, Asked, Limits
+from xds_server.history.chronicle import BATCH
 from xds_server.history.rows import Entry, unpacked
-from xds_server.model import Event
+from xds_server.model import Event, Shed
 from xds_server.store.directory import StateError
 
 ALWAYS = Asked(0.0, 2e9, limit=1_000)
@@ -34,7 +36,12 @@ async def test_a_decision_is_kept_when_something_an_operator_asks_about_changes(
     past.decide(made(AWAY, down="us-east-1"), made(AT_HOME, name="search"))
     past.decide(made(AWAY, down="us-east-1"))
     past.decide(made(AWAY, down="us-east-1"), policy="p2")
+    refusing = replace(made(AWAY, down="us-east-1"), shed=(Shed(10, (), "full"), None, None, None))
+    past.decide(refusing, policy="p2")
+    past.decide(replace(refusing, shed=(), half_open=refusing.weights), policy="p2")
     assert await messages(past) == [
+        "checkout: refuses nothing any more; a trickle to what is down",
+        "checkout: refuses requests",
         "checkout: policy changed",
         "search is no longer in the policy",
         "search: first decision",
@@ -145,6 +152,22 @@ async def test_too_much_goes_in_steps_from_the_oldest_on(limits: Limits, tmp_pat
     assert len(await past.archive.in_force(past.wall)) == 1
     past.archive.close()
     assert (tmp_path / "history.db").stat().st_size < 1_200_000
+
+
+@in_loop
+async def test_history_is_written_in_pieces_and_a_question_sees_all_of_it() -> None:
+    past = in_memory()
+    for number in range(BATCH + 50):
+        past.chronicle.happened(Event("client.gone", 0.0, f"event {number}"), T0)
+    writing = asyncio.create_task(past.chronicle.run())
+    while not (first := await past.archive.entries(ALWAYS)):
+        pass
+    assert len(first) == BATCH
+    assert len(await messages(past)) == BATCH + 50
+    past.chronicle.happened(Event("client.gone", 0.0, "at the end"), T0)
+    writing.cancel()
+    await asyncio.wait([writing])
+    assert (await messages(past))[0] == "at the end"
 
 
 @in_loop

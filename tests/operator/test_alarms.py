@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.operator.world import HELD, client, decision
-from xds_server.model import Decision, Event, Health, Verdict
+from xds_server.model import Decision, Event, Health, Shed, Verdict
 from xds_server.operator.alarms import Picture, alarm_json, alarms
 from xds_server.operator.events import EventLog
 from xds_server.operator.views import PolicyStatus
+from xds_server.orders.types import Kind, Order, Phase, Standing
 
-WELL = Picture(None, PolicyStatus("p.yaml", "abc"), (), (), EventLog().held, None, now=100.0, wall=1_000.0)
+WELL = Picture(None, PolicyStatus("p.yaml", "abc"), (), (), EventLog().held, (), None, now=100.0, wall=1_000.0)
 
 
 def told(seen: Picture) -> list[str]:
@@ -57,6 +58,27 @@ def test_alarms_come_before_warnings() -> None:
         "alarm region.down checkout in sa-east-1: down, 2 of 2 endpoints down: connection refused",
         "warning region.degraded search in sa-east-1: degraded, because",
     ]
+
+
+def test_refused_requests_hold_as_long_as_they_are_refused() -> None:
+    (checkout, _) = decision().services
+    shed = replace(checkout, shed=(None, Shed(12, (), "full"), None, Shed(40, (), "full")))
+    seen = replace(WELL, decision=Decision(shed.regions, (shed,)))
+    words = "checkout: up to 40 % of the requests from eu-west-1, us-east-1 are refused"
+    assert f"alarm load.shed {words}" in told(seen)
+
+
+def test_an_order_that_stopped_half_way_is_an_alarm_and_one_that_returns_a_warning() -> None:
+    order = Order("e-1", Kind.EVACUATE, "ann", "update", at=10.0, ends=7000.0, region="sa-east-1")
+    stopped = Standing(order, Phase.STOPPED, 60.0, moved=0.4, detail="stopped at 40%: eu-west-1 fails")
+    back = replace(stopped, phase=Phase.RETURNING, detail="")
+    fine = [replace(stopped, phase=phase) for phase in (Phase.MOVING, Phase.MOVED, Phase.IN_FORCE)]
+    seen = replace(WELL, orders=(back, *fine, stopped))
+    assert told(seen) == [
+        "alarm order.stopped evacuate sa-east-1 (all services): stopped at 40%: eu-west-1 fails",
+        "warning order.returning evacuate sa-east-1 (all services): returning",
+    ]
+    assert [alarm.since for alarm in alarms(seen)] == [960.0, 960.0]
 
 
 def test_what_clients_rejected_holds_until_they_take_it() -> None:

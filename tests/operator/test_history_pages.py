@@ -26,6 +26,7 @@ async def a_past() -> AsyncIterator[Site]:
     past.decide(made(AWAY, down="us-east-1"), made(AT_HOME, name="search"))
     fields = (("service", "checkout"), ("region", "us-east-1"))
     past.chronicle.happened(Event("region.down", 0.0, "it is down", "alarm", fields), past.wall)
+    past.chronicle.happened(Event("policy.accepted", 0.0, "policy p2 in force: search removed"), past.wall + 6)
     past.decide(made(AT_HOME), policy="p2")
     async with serving(Process(chronicle=past.chronicle)) as site:
         yield site
@@ -40,12 +41,13 @@ async def get(site: Site, page: str) -> Any:
 @in_loop
 async def test_entries_page_from_the_newest_to_the_oldest() -> None:
     async with a_past() as site:
-        first = await get(site, "?limit=3")
+        first = await get(site, "?limit=4")
         rest = await get(site, f"?limit=10&before={first['next']}")
         alarms = await get(site, f"?kind=region&region=us-east-1&service=checkout&from={START}&to={KILLED}")
     assert [entry["message"] for entry in first["entries"]] == [
         "search is no longer in the policy",
         "checkout: us-east-1 down → healthy; weights of 4 of 4 views",
+        "policy p2 in force: search removed",
         "it is down",
     ]
     assert (len(rest["entries"]), rest["next"]) == (3, None)
@@ -101,6 +103,7 @@ async def test_a_difference_has_each_value_before_and_after() -> None:
     assert checkout["weights"]["sa-east-1"] == {"eu-west-1": [3000, 10_000], "us-east-1": [7000, 0]}
     assert killed["happened"] == {"decision": 1, "region.down": 1}
     assert both["policy"] == ["p1", "p2"]
+    assert both["edits"] == ["policy p2 in force: search removed"]
     assert [(each["service"], each["what"]) for each in both["services"]] == [("search", "removed")]
 
 

@@ -19,7 +19,7 @@ from xds_server.operator.views import PolicyStatus, decision_json
 
 WALL = 1_767_268_800.0
 SEEN = Picture(
-    decision(), PolicyStatus("p.yaml", "abc"), (client("web-1"),), (), EventLog().held, None, now=100.0, wall=WALL
+    decision(), PolicyStatus("p.yaml", "abc"), (client("web-1"),), (), EventLog().held, (), None, now=100.0, wall=WALL
 )
 NONE: dict[str, Any] = {"orders": []}
 ORDER = {
@@ -134,6 +134,21 @@ def test_an_explanation_goes_from_evidence_to_weights() -> None:
         "  eu-west-1       30 %  test",
         "  ap-southeast-1     0  test",
         "  sa-east-1          0  test",
+    ]
+
+
+def test_an_explanation_says_what_is_refused_and_what_is_tried_again() -> None:
+    service = of("checkout")
+    row = service["views"][3]
+    row["shed"] = {
+        "percent": 12,
+        "classes": [{"name": "batch", "percent": 60}, {"name": "", "percent": 1}],
+        "reason": "full",
+    }
+    row["half_open"] = row["weights"] | {"us-east-1": 6_900, "sa-east-1": 100}
+    assert list(explanation(service, [], [], "us-east-1", None))[-2:] == [
+        "  refuses 12 % (60 % of batch, 1 % of the rest): full",
+        "  of what may be sent twice, a trickle to see it recover: sa-east-1 1 %",
     ]
 
 

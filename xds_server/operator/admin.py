@@ -207,6 +207,7 @@ class AdminApp:
             clients=source.clients(),
             quarantined=source.quarantined(),
             held=source.events().held,
+            orders=source.order_desk().orders.standing,
             waiting_for=source.waiting_for(),
             now=source.now(),
             wall=time.time(),

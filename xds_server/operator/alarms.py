@@ -1,9 +1,9 @@
 """Which alarms hold now: what an operator has to do something about, or to wait for. Pure.
 
 An alarm holds while its cause does, so it is worked out from what is in force now: verdicts, demand against capacity,
-the policy file, what clients rejected. Pairing events that open with events that close was rejected for those: after a
-restart, or a policy that drops a service, a closing event never comes, and an alarm that lies once is not read again.
-Only what stands nowhere else is kept from events (held_events.py): a link that is cut, until it is restored.
+the policy file, orders, what clients rejected. Pairing events that open with events that close was rejected for those:
+after a restart, or a policy that drops a service, a closing event never comes, and an alarm that lies once is not read
+again. Only what stands nowhere else is kept from events (held_events.py): a link that is cut, until it is restored.
 
 Severities are those of the events of the same kinds: a warning wants a look, an alarm wants a hand.
 """
@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from xds_server.model import Decision, Health, Severity
 from xds_server.operator.held_events import HeldEvents
 from xds_server.operator.views import PolicyStatus
+from xds_server.orders.types import Phase, Standing
+from xds_server.orders.words import what
 from xds_server.rollout.quarantine import Held
 from xds_server.transport.clients import ClientStatus
 
@@ -49,6 +51,7 @@ class Picture:
     clients: tuple[ClientStatus, ...]
     quarantined: tuple[Held, ...]
     held: HeldEvents
+    orders: tuple[Standing, ...]
     waiting_for: str | None
     now: float
     wall: float
@@ -57,9 +60,10 @@ class Picture:
 def alarms(seen: Picture) -> list[Alarm]:
     """Return the alarms that hold, alarms before warnings and the oldest first."""
     found = [*_policy(seen.policy, seen.held), *_rejections(seen.clients, seen.quarantined)]
+    found += _orders(seen.orders, seen.wall - seen.now)
     if seen.decision is not None:
         found += _verdicts(seen.decision, seen.wall - seen.now)
-        found += [*_short(seen.decision), *_links(seen.decision, seen.held)]
+        found += [*_short(seen.decision), *_shed(seen.decision), *_links(seen.decision, seen.held)]
     return sorted(found, key=lambda a: (a.severity != "alarm", a.since or 0.0, a.kind, a.region, a.service))
 
 
@@ -89,6 +93,25 @@ def _short(decision: Decision) -> Iterator[Alarm]:
         if service.overload > 1.0:
             words = f"{service.service}: demand exceeds capacity, every region at {service.overload:.0%}"
             yield Alarm("alarm", "capacity.short", words, None, "", service.service)
+
+
+def _shed(decision: Decision) -> Iterator[Alarm]:
+    for service in decision.services:
+        views = [view for view, shed in zip(service.regions, service.shed, strict=False) if shed is not None]
+        if views:
+            worst = max(shed.percent for shed in service.shed if shed is not None)
+            words = f"{service.service}: up to {worst} % of the requests from {_named(views)} are refused"
+            yield Alarm("alarm", "load.shed", words, None, "", service.service)
+
+
+def _orders(orders: Iterable[Standing], wall_minus_now: float) -> Iterator[Alarm]:
+    """Yield an alarm for every order that stopped half-way, and a warning for those that take traffic back."""
+    for one in orders:
+        if one.phase in {Phase.STOPPED, Phase.RETURNING}:
+            severity: Severity = "alarm" if one.phase is Phase.STOPPED else "warning"
+            words = f"{what(one.order)}: {one.detail or one.phase}"
+            since = one.step_at + wall_minus_now
+            yield Alarm(severity, f"order.{one.phase}", words, since, one.order.region, one.order.service)
 
 
 def _links(decision: Decision, held: HeldEvents) -> Iterator[Alarm]:

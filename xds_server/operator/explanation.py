@@ -104,6 +104,13 @@ def _view(row: Json, places: Mapping[str, Json], style: Style | None) -> Iterato
         for region, weight in by_weight
     ]
     yield from columns(cells, style, "  ")
+    if shed := row.get("shed"):
+        classes = [f"{part['percent']} % of {part['name'] or 'the rest'}" for part in shed["classes"]]
+        by_class = f" ({', '.join(classes)})" if classes else ""
+        yield plain(f"  refuses {shed['percent']} %{by_class}: {shed['reason']}")
+    if trickle := row.get("half_open"):
+        more = [f"{name} {percent(weight)}" for name, weight in trickle.items() if weight > row["weights"][name]]
+        yield plain(f"  of what may be sent twice, a trickle to see it recover: {', '.join(more)}")
 
 
 def _why(order: Json) -> str:

@@ -92,14 +92,15 @@ def difference_json(
     was, now = ({found.service: found for found in side} for side in (before, after))
     differing = [n for n in sorted(was.keys() | now.keys()) if _id(was.get(n)) != _id(now.get(n))]
     changes = [change for name in differing if (change := _change_json(name, was.get(name), now.get(name)))]
-    counts = Counter(each.entry.kind for each in happened)
+    entries = [each.entry for each in happened]
     return {
         "from": round(span[0], 3),
         "to": round(span[1], 3),
         "policy": [_policy(was), _policy(now)],
         "services": changes[:MOST_SERVICES],
         "more_services": max(0, len(changes) - MOST_SERVICES),
-        "happened": dict(sorted(counts.items())),
+        "edits": [entry.message for entry in reversed(entries) if entry.kind == "policy.accepted"],
+        "happened": dict(sorted(Counter(entry.kind for entry in entries).items())),
     }
 
 

@@ -28,6 +28,7 @@ def difference_lines(found: Json, style: Style | None) -> Iterator[str]:
     yield f"from {clock(found['from'])} to {clock(found['to'])}"
     before, after = found["policy"]
     yield f"policy {after or 'none'}" if before == after else f"policy {before or 'none'} → {after or 'none'}"
+    yield from (drawn(Cell(f"  {edit}"), 0, None) for edit in found["edits"])
     if found["happened"]:
         yield "happened: " + ", ".join(f"{kind} {count}" for kind, count in found["happened"].items())
     for service in found["services"]:
