@@ -15,6 +15,7 @@ from xds_server.controller import Controller, Inputs, Outcome
 from xds_server.model import Observation, Target, ViewKey
 from xds_server.policy.parse import parse
 from xds_server.policy.types import HealthCheck, Policy
+from xds_server.rollout.news import Joined
 from xds_server.snapshot.resource import Snapshot
 
 FOUR = ("ap-southeast-1", "eu-west-1", "sa-east-1", "us-east-1")
@@ -83,8 +84,10 @@ class Incident:
     snapshots: dict[ViewKey, Snapshot] = field(default_factory=dict)
 
     def begin(self, policy: Policy) -> None:
-        """Take the policy, and find everything well."""
-        self._take(self.controller.step(Inputs(policy=policy), self.now))
+        """Take the policy, with an Envoy in every view, and find everything well."""
+        views = (ViewKey(fleet, region) for fleet in policy.fleets for region in policy.regions)
+        joined = tuple(Joined(number, view.region, view) for number, view in enumerate(views))
+        self._take(self.controller.step(Inputs(policy=policy, clients=joined), self.now))
         self._take(self.controller.step(self.seen(), self.now))
         assert self.controller.decision is not None
 

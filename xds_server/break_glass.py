@@ -9,6 +9,7 @@ from xds_server.model import ViewKey
 from xds_server.policy.errors import PolicyError
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
+from xds_server.rollout.news import Joined
 from xds_server.snapshot.resource import Snapshot
 from xds_server.store.codec import CorruptError, from_json
 from xds_server.store.state import STATE, kept
@@ -32,7 +33,8 @@ def last_snapshot(state_dir: Path, node_cluster: str, region: str) -> Snapshot:
     except (PolicyError, CorruptError) as error:
         raise NothingKeptError(f"{state_dir} cannot be used: {error}") from error
     view = _view(policy, node_cluster, region)
-    return Controller(memory).step(Inputs(policy=policy), 0.0).snapshots[view]
+    reader = Joined(0, "", view)
+    return Controller(memory).step(Inputs(policy=policy, clients=(reader,)), 0.0).snapshots[view]
 
 
 def _view(policy: Policy, node_cluster: str, region: str) -> ViewKey:

@@ -47,7 +47,7 @@ from xds_server.rollout.news import ClientNews, Joined, Left, Refused, Settled, 
 from xds_server.rollout.quarantine import Held, Quarantine
 from xds_server.rollout.track import Track
 from xds_server.rollout.words import edited, moves
-from xds_server.snapshot.kinds import ENVOY, GRPC
+from xds_server.snapshot.kinds import GRPC
 from xds_server.snapshot.resource import Key, Snapshot
 
 START_GRACE_S = 1.5
@@ -119,7 +119,7 @@ class Controller:
         self._quarantine = Quarantine()
         self._clients: dict[int, tuple[canary.Client, ViewKey]] = {}
         self._sizes = FleetSizes()
-        self._kinds = frozenset({ENVOY})
+        self._views: frozenset[ViewKey] = frozenset()
         self._track: Track | None = None
         self._candidate: Track | None = None
         self._trial: canary.Trial | None = None
@@ -140,7 +140,7 @@ class Controller:
         self._told = _Told()
         for track in (self._track, self._candidate):
             if track is not None and track.decision is not None:
-                track.build(self._unhealthy, self._quarantine, self._kinds)
+                track.build(self._unhealthy, self._quarantine, self._views)
 
     @property
     def policy(self) -> Policy | None:
@@ -291,6 +291,7 @@ class Controller:
             self._told.add("policy.warning", now, words, "warning", digest=digest)
         self._told.succeeds = before
         self._ordered = self._orders.ordered(after.policy)
+        after.take_over(before, self._ordered)
         after.decide(self._health, (), now, self._ordered)
         self._told.decision = after.decision
         self._told.events.extend(event for pair in after.since(before) for event in moves(*pair, now))
@@ -300,15 +301,15 @@ class Controller:
     def _hear(self, news: tuple[ClientNews, ...], now: float) -> bool:
         """Take in what clients said; True if it changes what is to be built.
 
-        Views of a kind are built from when its first client joins; nobody pays for kinds that are not in use.
+        A view is built from when its first client joins; nobody pays for those that are not in use.
         """
-        before = len(self._quarantine.entries()), self._kinds
+        before = len(self._quarantine.entries()), self._views
         for said in news:
             if isinstance(said, (Joined, Left)):
                 self._count(said)
             if isinstance(said, Joined):
                 self._clients[said.stream] = (canary.Client(said.stream, said.node_id, said.view.kind), said.view)
-                self._kinds |= {said.view.kind}
+                self._views |= {said.view}
             elif isinstance(said, Left):
                 self._clients.pop(said.stream, None)
                 others = {stream: client for stream, (client, _) in self._clients.items()}
@@ -319,7 +320,7 @@ class Controller:
                     self._settle(canary.settled(self._trial, said.stream), now)
             elif said.stream in self._clients:
                 self._refuse(said, now)
-        return (len(self._quarantine.entries()), self._kinds) != before
+        return (len(self._quarantine.entries()), self._views) != before
 
     def _count(self, said: Joined | Left) -> None:
         """Keep count of Envoys, before the clients that are known change."""
@@ -412,7 +413,7 @@ class Controller:
             self._told.decision = self._track.decision
             self._told.events.extend(event for pair in pairs for event in moves(*pair, now))
         if pairs or first or stale or self._told.succeeds is not None:
-            self._told.snapshots = self._track.build(self._unhealthy, self._quarantine, self._kinds)
+            self._told.snapshots = self._track.build(self._unhealthy, self._quarantine, self._views)
         if self._told.succeeds is not None:
             self._told.snapshots = dict(self._track.snapshots)
             self._told.gone = frozenset(self._told.succeeds.snapshots.keys() - self._track.snapshots.keys())
@@ -421,10 +422,13 @@ class Controller:
         """Decide and build again under the policy on trial."""
         if self._candidate is None or self._trial is None:
             return None
+        assert self._track is not None
         first = self._candidate.decision is None
         ordered = self._orders.ordered(self._candidate.policy)
+        if first:
+            self._candidate.take_over(self._track, ordered)
         if self._candidate.decide(self._health, moved, now, ordered) or first or stale:
-            self._candidate.build(self._unhealthy, self._quarantine, self._kinds)
+            self._candidate.build(self._unhealthy, self._quarantine, self._views)
         return TrialSnapshots(frozenset(self._trial.members), self._candidate.snapshots)
 
     def _wake_at(self, now: float) -> float | None:

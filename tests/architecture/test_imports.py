@@ -48,7 +48,7 @@ BELOW_THE_LINE = {
     "control_loop": {"model", "policy", "controller", "orders", "rollout"},
     "demo": {"model", "policy"},
     "admin_access": {"model", "operator", "signals"},
-    "break_glass": {"model", "policy", "controller", "snapshot", "store"},
+    "break_glass": {"model", "policy", "controller", "rollout", "snapshot", "store"},
     "serving": {"model", "snapshot", "protocol", "transport"},
     "doorkeeper": {"model", "policy", "protocol", "snapshot", "transport"},
     "port_tls": {"model", "signals", "transport"},

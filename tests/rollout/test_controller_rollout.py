@@ -111,7 +111,7 @@ def test_health_moves_weights_under_both_policies_meanwhile() -> None:
             break
     assert VIEW in outcome.snapshots
     assert outcome.trial is not None
-    assert outcome.trial.snapshots[ViewKey("default", "west")] is not None
+    assert outcome.trial.snapshots[VIEW].versions[TypeUrl.ROUTE] != routes
     fleet.now += 40.0
     assert fleet.step().trial is None
     assert routes

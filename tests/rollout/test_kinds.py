@@ -1,20 +1,34 @@
-"""Views of a kind exist from when its first client joins, under the policy in force and under one on trial."""
+"""A view exists from when its first client joins, under the policy in force and under one on trial."""
 
 from __future__ import annotations
 
 from tests.rollout.test_controller_rollout import VIEW, Fleet, policy
+from xds_server.controller import Controller, Inputs, Memory
 from xds_server.rollout.news import Joined, Left, Settled
-from xds_server.snapshot.kinds import ENVOY, GRPC
+from xds_server.snapshot.kinds import GRPC
 from xds_server.snapshot.resource import TypeUrl
 
 GRPC_VIEW = VIEW._replace(kind=GRPC)
 
 
-def test_only_views_of_envoys_are_built_before_anybody_else_joins() -> None:
+def test_only_views_that_a_client_has_are_built() -> None:
     fleet = Fleet()
     outcome = fleet.step(policy=policy(hosts="shop.demo, store.demo"))
     assert outcome.trial is not None
-    assert {view.kind for view in outcome.trial.snapshots} == {ENVOY}
+    assert set(outcome.trial.snapshots) == {VIEW}
+    west = VIEW._replace(region="west")
+    outcome = fleet.step(clients=(Joined(3, "envoy-3", west),))
+    assert set(outcome.snapshots) == {west}
+    assert outcome.trial is not None
+    assert set(outcome.trial.snapshots) == {VIEW, west}
+
+
+def test_nothing_is_built_before_anybody_joins() -> None:
+    controller = Controller(Memory())
+    outcome = controller.step(Inputs(policy=policy()), 0.0)
+    assert outcome.decision is not None
+    assert not outcome.snapshots
+    assert set(controller.step(Inputs(clients=(Joined(1, "envoy-1", VIEW),)), 0.1).snapshots) == {VIEW}
 
 
 def test_the_first_of_a_kind_gets_its_view_at_once_and_nobody_else_is_touched() -> None:

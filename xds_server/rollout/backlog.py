@@ -41,6 +41,10 @@ class Backlog:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
+    def has(self, name: str) -> bool:
+        """Return whether the plans of a service in force are not its own yet."""
+        return name in self._waiting or name in self._ready
+
     def has_room(self, frames: Mapping[str, Frame], services: Collection[str]) -> bool:
         """Return whether these can be planned at once."""
         return sum(len(frames[name].service.deployments) for name in services) <= PLANS_PER_STEP

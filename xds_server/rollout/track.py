@@ -1,7 +1,11 @@
 """Everything that follows from one policy: what to watch, decisions, snapshots.
 
 There is one track, and during a trial of a new policy a second one: the controller decides under both, from the same
-evidence. A track decides again only for services whose inputs changed, and builds again only what follows from that.
+evidence. A track decides again only for services whose inputs changed, and builds again only what follows from that. So
+a track that follows another takes over what the other decided of services that are the same under both policies.
+
+Snapshots are built for views that a client has asked for. A control plane has the Envoys of its own region or of a few,
+and what nobody reads is most of the work in a policy of a thousand services and eight regions.
 """
 
 from __future__ import annotations
@@ -24,7 +28,6 @@ from xds_server.policy.types import HealthCheck, Policy
 from xds_server.rollout.backlog import Backlog
 from xds_server.rollout.quarantine import Quarantine
 from xds_server.snapshot.build import Builder
-from xds_server.snapshot.kinds import ENVOY
 from xds_server.snapshot.resource import Key, Resource, Snapshot
 
 Priors = Mapping[str, tuple[tuple[str, ...], Prior]]
@@ -34,6 +37,9 @@ NO_ORDERS: Mapping[str, Ordered] = MappingProxyType({})
 
 Moved = tuple[ServiceDecision | None, ServiceDecision]
 
+_FOLLOWS = frozenset({"builder", "frames", "snapshots", "_located_with"})
+"""What a replay works out again."""
+
 
 class Track:
     """One policy and what follows from it. `earlier` is the track whose decisions are in force, if there is one."""
@@ -41,10 +47,11 @@ class Track:
     def __init__(self, policy: Policy, priors: Priors, earlier: Track | None = None) -> None:
         self.policy = policy
         self.decision: Decision | None = None
-        self.addresses: dict[Endpoint, tuple[Address, ...]] = {}
+        self.addresses: dict[Endpoint, tuple[Address, ...]] = dict(earlier.addresses) if earlier else {}
         self.targets: dict[Target, HealthCheck] = {}
         self.snapshots: dict[ViewKey, Snapshot] = {}
-        self._builder = Builder()
+        self._located_with: AddressBook | None = None
+        self.builder: Builder = earlier.builder.copy() if earlier else Builder()
         self.frames = _frames(policy, earlier)
         self.priors: dict[str, tuple[tuple[str, ...], Prior]] = dict(earlier.priors if earlier else priors)
         self.sizes: tuple[FleetSize, ...] = earlier.sizes if earlier else ()
@@ -56,12 +63,13 @@ class Track:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a replay starts from (record/capture.py): all but what follows from the rest."""
-        return {name: value for name, value in vars(self).items() if name not in {"_builder", "frames", "snapshots"}}
+        return {name: value for name, value in vars(self).items() if name not in _FOLLOWS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take that state; `build` makes the snapshots again."""
         vars(self).update(state)
-        self._builder, self.frames, self.snapshots = Builder(), _frames(self.policy, None), {}
+        self.builder, self.frames, self.snapshots = Builder(), _frames(self.policy, None), {}
+        self._located_with = None
 
     def weights(self) -> Mapping[str, tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]]:
         """Return the weights in force, by service, with the regions they are over."""
@@ -70,19 +78,26 @@ class Track:
     def names(self, book: AddressBook) -> frozenset[str]:
         """Return the host names that must be looked up."""
         endpoints = (e for s in self.policy.services.values() for d in s.deployments.values() for e in d.endpoints)
-        return frozenset(endpoint.host for endpoint in endpoints if not book.literal(endpoint))
+        unclear = (endpoint for endpoint in endpoints if not _is_address(endpoint, self.addresses.get(endpoint)))
+        return frozenset(endpoint.host for endpoint in unclear if not book.literal(endpoint))
 
     def locate(self, book: AddressBook) -> bool:
         """Work out again which addresses there are and what is to be watched; True if that changed."""
-        before = (self.addresses, self.targets)
+        if book is self._located_with:
+            return False
+        self._located_with = book
+        known, before = self.addresses, self.targets
         self.addresses, self.targets = {}, {}
         for name, service in self.policy.services.items():
             for region, deployment in service.deployments.items():
-                found = {endpoint: book.of(endpoint) for endpoint in deployment.endpoints}
-                self.addresses |= found
-                addresses = [address for several in found.values() for address in several]
-                self.targets |= {Target(name, region, address): service.health for address in addresses}
-        return before != (self.addresses, self.targets)
+                for endpoint in deployment.endpoints:
+                    found = known.get(endpoint)
+                    if found is None or not _is_address(endpoint, found):
+                        found = book.of(endpoint)
+                    self.addresses[endpoint] = found
+                    for address in found:
+                        self.targets[Target(name, region, address)] = service.health
+        return (known, before) != (self.addresses, self.targets)
 
     def located(self, book: AddressBook) -> bool:
         """Return whether every name has been looked up, with or without success."""
@@ -111,10 +126,26 @@ class Track:
         """Return whether plans are still to be made: `decide` goes on with them."""
         return bool(self._backlog)
 
+    def take_over(self, standing: Track, ordered: Mapping[str, Ordered]) -> None:
+        """Keep, before the first `decide`, what is in force of services that this policy does not change.
+
+        Not of those whose plans are still to be made, or that operators want otherwise under this policy.
+        """
+        if self.decision is not None or self.policy.latency_ms != standing.policy.latency_ms:
+            return
+        for name, service in self.policy.services.items():
+            found = standing._decisions.get(name)
+            if found is None or standing.policy.services[name] != service or standing._backlog.has(name):
+                continue
+            prior = standing.priors[name]
+            if prior[1].ordered == ordered.get(name, NOTHING_ORDERED):
+                self._decisions[name], self.priors[name] = found, prior
+                self._wake(name, standing._due.get(name))
+
     def decide(
         self, health: HealthBook, services: Iterable[str], now: float, ordered: Mapping[str, Ordered] = NO_ORDERS
     ) -> list[Moved]:
-        """Decide again for some services (all, the first time); return what was and what is, where it differs.
+        """Decide again for some services (the first time all but those taken over); return what was and is, if other.
 
         Services whose time has come are decided as well (`next_change`).
 
@@ -123,11 +154,12 @@ class Track:
         """
         first, behind = self.decision is None, self.behind
         due = {name for name, at in self._due.items() if at <= now}
-        names = sorted(self.frames if first else self.frames.keys() & {*services, *due})
+        wanted = self.frames.keys() - self._decisions.keys() if first else {*services}
+        names = sorted(self.frames.keys() & {*wanted, *due})
         at_once = first or self._backlog.has_room(self.frames, names)
         moved: list[Moved] = []
         for name in names:
-            moved += self._decide(name, health, now, ordered.get(name, NOTHING_ORDERED), first=first, at_once=at_once)
+            moved += self._decide(name, health, now, ordered.get(name, NOTHING_ORDERED), at_once=at_once)
         if behind:
             self._backlog.work(self.frames, self._decisions)
         if moved or not self._backlog:
@@ -143,14 +175,12 @@ class Track:
         """Return when time alone may change a decision; None if nothing waits."""
         return min(self._due.values(), default=None)
 
-    def _decide(
-        self, name: str, health: HealthBook, now: float, wanted: Ordered, *, first: bool, at_once: bool
-    ) -> list[Moved]:
+    def _decide(self, name: str, health: HealthBook, now: float, wanted: Ordered, *, at_once: bool) -> list[Moved]:
         base, before = self.frames[name], self._decisions.get(name)
         verdicts = self._verdicts(base, health)
         measured = health.measured(name)
         prior = self._prior(base, verdicts)
-        forced = first and self._forced
+        forced = self._forced and before is None
         placed = place(base, verdicts, prior, forced=forced, measured=measured, ordered=wanted, now=now)
         if at_once or before is None:
             self._backlog.drop(name)
@@ -207,13 +237,13 @@ class Track:
         )
 
     def build(
-        self, unhealthy: frozenset[Target], quarantine: Quarantine, kinds: Iterable[str] = (ENVOY,)
+        self, unhealthy: frozenset[Target], quarantine: Quarantine, asked_for: Iterable[ViewKey]
     ) -> dict[ViewKey, Snapshot]:
-        """Build all snapshots again, for these kinds of client; return those that are other than before."""
+        """Build the snapshots of these views again, as far as the policy has them; return what is other than before."""
         assert self.decision is not None
-        places = [(fleet, region) for fleet in self.policy.fleets for region in self.policy.regions]
-        views = [ViewKey(*place, kind) for kind in sorted(kinds) for place in places]
-        built = self._builder.build_all(self.policy, self.decision, views, self.addresses, unhealthy)
+        fleets, regions = self.policy.fleets, self.policy.regions
+        views = sorted(view for view in asked_for if view.fleet in fleets and view.region in regions)
+        built = self.builder.build_all(self.policy, self.decision, views, self.addresses, unhealthy)
         if quarantine:
             built = {view: quarantine.apply(view, snapshot) for view, snapshot in built.items()}
         before, self.snapshots = self.snapshots, built
@@ -235,6 +265,11 @@ class Track:
         if prior is None or regions != base.regions:
             return None
         return prior if prior.verdicts else replace(prior, verdicts=verdicts)
+
+
+def _is_address(endpoint: Endpoint, found: tuple[Address, ...] | None) -> bool:
+    """Return whether an endpoint is the address that was found for it: then there is nothing to look up, ever."""
+    return found is not None and found[:1] == (Address(endpoint.host, endpoint.port),)
 
 
 def _frames(policy: Policy, earlier: Track | None) -> dict[str, Frame]:

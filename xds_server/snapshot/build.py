@@ -91,6 +91,12 @@ class Builder:
     def __init__(self) -> None:
         self._memo = Memo()
 
+    def copy(self) -> Builder:
+        """Return another builder that knows what this one has built, for rounds of its own."""
+        made = Builder()
+        made._memo = self._memo.copy()
+        return made
+
     def build_all(
         self,
         policy: Policy,

@@ -33,6 +33,12 @@ class Memo:
         self._now: dict[Hashable, _Entry] = {}
         self._asked: list[Hashable] | None = None
 
+    def copy(self) -> Memo:
+        """Return another memo that knows the same, for somebody else's rounds."""
+        made = Memo()
+        made._now = {**self._before, **self._now}
+        return made
+
     def next_round(self) -> None:
         """Keep what the round that ends has used, forget the rest."""
         self._before, self._now = self._now, {}
