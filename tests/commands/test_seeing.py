@@ -58,6 +58,8 @@ async def test_status_says_by_its_exit_code_whether_an_alarm_holds() -> None:
 async def test_explain_is_of_now_or_of_then() -> None:
     past = in_memory()
     past.decide(made(AT_HOME))
+    past.chronicle.happened(Event("order.placed", 0.0, "hold: ordered by ann"), T0 + 12)
+    past.chronicle.happened(Event("order.placed", 0.0, "other", fields=(("service", "search"),)), T0 + 13)
     past.decide(made(AWAY, down="us-east-1"))
     async with serving(Process(decided=decision(), chronicle=past.chronicle)) as site:
         now = await ask(site, "explain", "checkout", "--view", "sa-east-1")
@@ -73,6 +75,8 @@ async def test_explain_is_of_now_or_of_then() -> None:
     assert json.loads(then.output)["decision"]["views"][0]["weights"]["us-east-1"] == 7000
     assert later.output.startswith("checkout, as decided at 2023-11-14 22:13:40Z under policy p1\n")
     assert "connection refused" in later.output
+    ordered = "\n\nordered until then\n2023-11-14 22:13:32Z  order.placed        hold: ordered by ann\n"
+    assert later.output.endswith(ordered)
     assert [failed.exit_code for failed in failures] == [1, 1, 1]
     assert "no service 'nothing' is decided on" in failures[0].output
     assert "there is no view 'mars'; there is: ap-southeast-1" in failures[1].output

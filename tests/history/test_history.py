@@ -192,6 +192,24 @@ async def test_a_flood_is_cut_and_history_says_so(monkeypatch: pytest.MonkeyPatc
 
 
 @in_loop
+async def test_a_stop_does_not_wait_for_a_flood_of_decisions_but_has_every_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("xds_server.history.chronicle.MOST_AT_THE_END", 2)
+    past = in_memory()
+    for number in range(5):
+        past.decide(made({"us-east-1": 5 + number % 2, "eu-west-1": 5}))
+    past.chronicle.happened(Event("server.stopping", 0.0, "stopping"), past.wall)
+    running = asyncio.create_task(past.chronicle.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+    shown = await messages(past)
+    assert shown[0] == "3 entries of history are missing: more happened at once than is taken"
+    assert shown[1:] == ["stopping", "checkout: weights of 4 of 4 views", "checkout: first decision"]
+
+
+@in_loop
 async def test_a_database_that_fails_is_reported_once_and_decisions_go_on() -> None:
     past = in_memory()
     past.archive.close()

@@ -127,7 +127,7 @@ def test_an_explanation_goes_from_evidence_to_weights() -> None:
     ]
     assert lines[12:] == [
         "400 req/s are asked for, 4,000 req/s may be used: it fits",
-        "order e-3f2a (evacuate) of ann, until 2026-01-01T12:30:00.000Z: kernel update waits for 2 clients",
+        "order e-3f2a (evacuate) of ann, until 2026-01-01T12:30:00.000Z: kernel update; waits for 2 clients",
         "",
         "from eu-west-1, 100 req/s",
         "  us-east-1       70 %  test",

@@ -12,11 +12,15 @@ from xds_server.commands.fleet import admin_option
 from xds_server.commands.process import ask
 from xds_server.commands.terminal import show, show_json, style
 from xds_server.operator.explanation import explanation, signals_of
+from xds_server.operator.history_lines import entry_lines
 from xds_server.operator.status_screen import status_screen, to_show
 from xds_server.operator.text import clock
 
 HOLDING = 3
 """The exit code if an alarm holds or the process is not ready."""
+
+MOST_ORDERED = 10
+"""Lines of orders that are shown with a decision that is past."""
 
 Json = dict[str, Any]
 
@@ -52,23 +56,34 @@ def explain(*, service: str, admin: str, view: str | None, at: str | None, as_js
 
     Exits 0; 1 if the process cannot be asked, knows no such service or view, or keeps nothing of that time.
     """
-    if at is None:
-        decision = _decision(admin, service)
-        signals = signals_of(ask(admin, "/api/v1/signals"), service)
-        orders = ask(admin, "/api/v1/orders")["orders"]
-        answer: Json = {"decision": decision, "signals": signals, "orders": orders}
-        title = f"{service}, now"
-    else:
-        answer = ask(admin, "/api/v1/history/decision", {"service": service, "at": at})
-        decision, signals, orders = answer["decision"], [], []
-        title = f"{service}, as decided at {clock(answer['time'])} under policy {answer['policy']}"
+    answer, title = _now(admin, service) if at is None else _then(admin, service, at)
+    decision = answer["decision"]
     views = [row["view"] for row in decision["views"]]
     if view is not None and view not in views:
         raise click.ClickException(f"there is no view {view!r}; there is: {', '.join(views)}")
     if as_json:
         show_json(answer)
-    else:
-        show([title, "", *explanation(decision, signals, orders, view, style())])
+        return
+    colours = style()
+    show([title, "", *explanation(decision, answer["signals"], answer["orders"], view, colours)])
+    if answer["ordered"]:
+        show(["", "ordered until then", *entry_lines(answer["ordered"], colours)])
+
+
+def _now(admin: str, service: str) -> tuple[Json, str]:
+    signals = signals_of(ask(admin, "/api/v1/signals"), service)
+    orders = ask(admin, "/api/v1/orders")["orders"]
+    answer = {"decision": _decision(admin, service), "signals": signals, "orders": orders, "ordered": []}
+    return answer, f"{service}, now"
+
+
+def _then(admin: str, service: str, at: str) -> tuple[Json, str]:
+    """Return what was in force; of signals and orders history has what was told of orders."""
+    answer = ask(admin, "/api/v1/history/decision", {"service": service, "at": at})
+    told = ask(admin, "/api/v1/history", {"kind": "order", "to": at, "limit": 1_000})["entries"]
+    concerning = [entry for entry in told if entry["service"] in {"", service}][:MOST_ORDERED]
+    title = f"{service}, as decided at {clock(answer['time'])} under policy {answer['policy']}"
+    return answer | {"signals": [], "orders": [], "ordered": concerning[::-1]}, title
 
 
 def _decision(admin: str, service: str) -> Json:

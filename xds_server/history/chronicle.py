@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 
 from xds_server.history.archive import Archive
 from xds_server.history.rows import Change, Dated, Describe, Entry, change_entry, event_entry, worth_a_row
@@ -23,6 +24,7 @@ TRIM_EVERY = 60
 BATCH = 200
 """Entries written at once: a decision takes 0.4 ms to put into its form, and what Envoys are sent comes first."""
 
+MOST_AT_THE_END = 1_000
 MOST_WAITING = 20_000
 
 
@@ -70,7 +72,7 @@ class Chronicle:
                         await self._write_some()
                 await asyncio.to_thread(self._trim)
         finally:
-            self._done(self._write(*self._take(MOST_WAITING)))
+            self._done(self._write(*self._last_words()))
 
     async def written(self) -> None:
         """Return once everything that was noted can be asked for."""
@@ -92,6 +94,13 @@ class Chronicle:
         taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
         lost, self._lost = self._lost, 0
         return taken, lost
+
+    def _last_words(self) -> tuple[list[Entry | Change], int]:
+        """Return what is written at the end: all events, and of the decisions no more than a stop may wait for."""
+        taken, lost = self._take(MOST_WAITING)
+        numbers = count(1)
+        kept = [each for each in taken if not isinstance(each, Change) or next(numbers) <= MOST_AT_THE_END]
+        return kept, lost + len(taken) - len(kept)
 
     def _write(self, waiting: list[Entry | Change], lost: int) -> str:
         """Write a batch; return what went wrong, or an empty string. Runs in a thread."""

@@ -114,4 +114,4 @@ def _view(row: Json, places: Mapping[str, Json], style: Style | None) -> Iterato
 
 
 def _why(order: Json) -> str:
-    return " ".join(word for word in (order["reason"], order["detail"]) if word) or "no reason given"
+    return "; ".join(word for word in (order["reason"], order["detail"]) if word) or "no reason given"
