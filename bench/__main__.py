@@ -14,6 +14,7 @@ from bench.decision import allocation, decision
 from bench.fanout import fanout
 from bench.faults import blackhole, errors, kill, marked_overload, overload
 from bench.figures import Figure, Result, as_json, table
+from bench.fleet import fleet
 from bench.latency import latency
 from bench.reports import reports
 from bench.route_bytes import route_bytes
@@ -40,6 +41,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[[Run], list[Figure]]]] = {
     "latency": ("latency added against a bare static route", latency),
     "reports": ("load reports: what one costs", reports),
     # Last: once gRPC has threads, starting other processes from this one makes it talk.
+    "fleet": ("up to 10,000 clients: a change, at rest, a storm of reconnects", fleet),
     "fanout": ("one change to 1,000 streams", fanout),
 }
 

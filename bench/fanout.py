@@ -149,9 +149,9 @@ async def _both(run: Run, pair: tuple[Snapshot, Snapshot], streams: int, changes
 
 async def _measure(server: Server, streams: int, changes: int, *, delta: bool = False) -> _Measured:
     """Return what each change cost."""
-    before = _resident_kb()
+    before = resident_kb()
     async with _clients(server, streams, delta=delta):
-        values = _Measured(kb=((_resident_kb() - before) / streams,))
+        values = _Measured(kb=((resident_kb() - before) / streams,))
         for which in itertools.islice(itertools.cycle((1, 0)), changes):
             expected = server.acks.count + streams
             cpu, clock = time.process_time(), time.perf_counter()
@@ -182,7 +182,7 @@ async def _clients(server: Server, streams: int, *, delta: bool) -> AsyncIterato
         await server.stop()
 
 
-def _resident_kb() -> float:
+def resident_kb() -> float:
     """Return the memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1_000

@@ -1,0 +1,237 @@
+"""A whole fleet on one server: what a change, an idle stream and a storm of reconnects cost at 1,000 to 10,000 clients.
+
+The server is in this process, alone, so this process's CPU time is the server's; the clients are in processes of their
+own (thin_client.py), with a connection each and a first request that carries a node of a real Envoy's size. All are on
+the same cores: the clients' CPU time stands beside the server's.
+
+    storm    all clients are cut off (their processes are killed), and all come back at once with nothing in hand
+    change   the weights of one service: one response to everyone, and everyone's ACK
+    idle     nothing happens; keepalive pings of either side included
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from bench.fanout import Acks, resident_kb
+from bench.figures import Figure
+from bench.run import CannotMeasureError, Run
+from bench.snapshots import Round
+from bench.world import FOUR, Incident, policy
+from xds_server.model import Decision, ViewKey
+from xds_server.protocol.events import Acked, Nacked
+from xds_server.snapshot.kinds import kind_of
+from xds_server.snapshot.resource import Snapshot, TypeUrl
+from xds_server.transport.clients import ClientEvent
+from xds_server.transport.publisher import Publisher
+from xds_server.transport.server import XdsServer
+
+_SERVICES = 10
+_NODE_BYTES = 61_000
+_PROCESSES = 4
+_LIMIT_S = 300.0
+_SETTLE_S = 2.0
+_IDLE_S = 10.0
+_CPU_REACH_US = 150.0
+_STORM_REACH_S = 20.0
+_MEMORY_REACH_KB = 60.0
+_IDLE_REACH = 2.0
+
+
+def fleet(run: Run) -> list[Figure]:
+    """Measure each size in both variants."""
+    figures = []
+    for services, streams in run.pick(((10, 1_000), (10, 5_000), (10, 10_000), (1_000, 1_000)), ((10, 100),)):
+        pairs = _pairs(services)
+        for delta in (False, True):
+            figures += asyncio.run(_measure(run, pairs[delta], services, streams, delta=delta))
+    return figures
+
+
+def _pairs(services: int) -> tuple[tuple[Snapshot, Snapshot], tuple[Snapshot, Snapshot]]:
+    """Return two snapshots that differ in one service's weights, for SotW clients and for delta clients."""
+    of = policy(services, FOUR)
+    incident = Incident()
+    incident.begin(of)
+    decision = incident.controller.decision
+    assert decision is not None
+    first, *others = decision.services
+    turned = replace(first, weights=tuple((*row[1:], row[0]) for row in first.weights))
+    moved = replace(decision, services=(turned, *others))
+    round_ = Round(of)
+
+    def pair(delta: bool) -> tuple[Snapshot, Snapshot]:
+        view = _view(delta=delta)
+        return _built(round_, decision, view), _built(round_, moved, view)
+
+    return pair(False), pair(True)
+
+
+def _view(*, delta: bool) -> ViewKey:
+    return ViewKey("default", FOUR[0], kind_of("envoy", "1.40.0", delta=delta))
+
+
+def _built(round_: Round, decision: Decision, view: ViewKey) -> Snapshot:
+    return round_.build(decision, view)[view]
+
+
+async def _measure(
+    run: Run, pair: tuple[Snapshot, Snapshot], services: int, streams: int, *, delta: bool
+) -> list[Figure]:
+    size = f"{streams:,} streams, {services:,} services, {'delta' if delta else 'SotW'}"
+    server = _Server(pair, _view(delta=delta), TypeUrl.VIRTUAL_HOST if delta else TypeUrl.ROUTE)
+    port = await server.start()
+    try:
+        run.say(f"{size}: connecting")
+        before = resident_kb()
+        with _fleet(port, streams, delta=delta) as first:
+            await first.connected()
+            await asyncio.sleep(_SETTLE_S)
+            memory = (resident_kb() - before) / streams
+            idle = await _idle()
+            changes = [await _change(server, first, streams, which) for which in (1, 0) * run.pick(3, 1)]
+        run.say(f"{size}: storm")
+        storm, left = await _storm(port, streams, delta=delta)
+        await server.emptied()
+        gc.collect()
+        kept = (resident_kb() - before) / streams
+    finally:
+        await server.stop()
+    notes = f"clients used {median(c[2] for c in changes):.0f} µs of CPU a stream themselves"
+    reach = streams > 1_000 or services <= 10
+    return [
+        Figure(
+            f"server CPU a stream, one change, {size}",
+            "µs CPU",
+            tuple(c[0] for c in changes),
+            _CPU_REACH_US if reach else None,
+            notes,
+        ),
+        Figure(f"published → last ACK, {size}", "ms", tuple(c[1] for c in changes)),
+        Figure(f"all come back → the last has everything, {size}", "s", (storm,), _STORM_REACH_S, left),
+        Figure(f"memory of an idle stream, {size}", "kB", (memory,), _MEMORY_REACH_KB if services <= 10 else None),
+        Figure(f"the same after all have left twice, {size}", "kB", (kept,)),
+        Figure(f"CPU at rest, {size}", "% of a core", (idle,), _IDLE_REACH),
+    ]
+
+
+async def _idle() -> float:
+    """Return the CPU time of a quiet while, in percent of a core."""
+    cpu, clock = time.process_time(), time.perf_counter()
+    await asyncio.sleep(_IDLE_S)
+    return 100 * (time.process_time() - cpu) / (time.perf_counter() - clock)
+
+
+async def _change(server: _Server, fleet: _Fleet, streams: int, which: int) -> tuple[float, float, float]:
+    """Publish; return the server's CPU in µs a stream, ms until the last ACK, the clients' CPU in µs a stream."""
+    expected = server.acks.count + streams
+    busy = await fleet.cpu_s()
+    cpu, clock = time.process_time(), time.perf_counter()
+    server.push(which)
+    await server.acks.reach(expected)
+    used, took = time.process_time() - cpu, time.perf_counter() - clock
+    busy = await fleet.cpu_s() - busy
+    return used * 1e6 / streams, took * 1e3, busy * 1e6 / streams
+
+
+async def _storm(port: int, streams: int, *, delta: bool) -> tuple[float, str]:
+    with _fleet(port, streams, delta=delta) as fleet:
+        cpu, clock = time.process_time(), time.perf_counter()
+        told = await fleet.connected()
+        took, used = time.perf_counter() - clock, time.process_time() - cpu
+        lost = sum(said["lost"] for said in told)
+        busy = sum(said["cpu_s"] for said in told)
+    return took, f"{lost} cut off; the server used {used:.1f} s of CPU, the clients {busy:.1f} s"
+
+
+class _Fleet:
+    """Client processes, and what they say."""
+
+    def __init__(self, children: list[subprocess.Popen[bytes]]) -> None:
+        self._children = children
+
+    async def connected(self) -> list[dict[str, Any]]:
+        """Let all connect at once; return what each process said when its last client had everything."""
+        return await self._each("go")
+
+    async def cpu_s(self) -> float:
+        """Return the CPU seconds of all of them so far."""
+        return float(sum(said["cpu_s"] for said in await self._each("cpu")))
+
+    async def _each(self, word: str) -> list[dict[str, Any]]:
+        for child in self._children:
+            assert child.stdin is not None
+            child.stdin.write(f"{word}\n".encode())
+            child.stdin.flush()
+        async with asyncio.timeout(_LIMIT_S):
+            return list(await asyncio.gather(*(asyncio.to_thread(_said, child) for child in self._children)))
+
+
+def _said(child: subprocess.Popen[bytes]) -> dict[str, Any]:
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    if not line:
+        raise CannotMeasureError("a client process ended")
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+@contextmanager
+def _fleet(port: int, streams: int, *, delta: bool) -> Iterator[_Fleet]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, streams + 1_000)), hard))
+    argv = [sys.executable, "-m", "bench.thin_client", "--port", str(port), "--streams", str(streams // _PROCESSES)]
+    argv += ["--node-bytes", str(_NODE_BYTES)] + (["--delta"] if delta else [])
+    children = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(_PROCESSES)]
+    try:
+        for child in children:
+            _said(child)
+        yield _Fleet(children)
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
+
+
+class _Server:
+    """The product's server with one view."""
+
+    def __init__(self, pair: tuple[Snapshot, Snapshot], view: ViewKey, counted: str) -> None:
+        self.acks = Acks()
+        self._pair, self._view, self._counted = pair, view, counted
+        self._publisher = Publisher()
+        self._server = XdsServer(
+            "127.0.0.1:0", assign=lambda *_: self._view, publisher=self._publisher, on_event=self._heard
+        )
+
+    async def start(self) -> int:
+        self._publisher.publish({self._view: self._pair[0]})
+        return await self._server.start()
+
+    def push(self, which: int) -> None:
+        self._publisher.publish({self._view: self._pair[which]})
+
+    async def emptied(self) -> None:
+        """Wait until nobody is connected."""
+        async with asyncio.timeout(_LIMIT_S):
+            while self._server.clients():  # noqa: ASYNC110  (the product tells nobody that it is empty)
+                await asyncio.sleep(0.2)
+
+    async def stop(self) -> None:
+        await self._server.stop(0.0)
+
+    def _heard(self, event: ClientEvent) -> None:
+        assert not isinstance(event.what, Nacked), event.what
+        if isinstance(event.what, Acked) and event.what.type_url == self._counted:
+            self.acks.add()

@@ -1,0 +1,283 @@
+"""Thousands of ADS clients in one process, cheap enough not to be what is measured.
+
+    python -m bench.thin_client --port 18000 --streams 2500 [--delta] [--node-bytes 61000]
+
+Waits for a line on standard input, connects them all at once, and prints a line of JSON when the last has all its
+configuration: seconds since then, CPU seconds of this process, how many were cut off. Then acknowledges what it is sent
+until it is ended, and answers each further line with its CPU seconds so far.
+
+A connection each, as Envoys have, and on it one HTTP/2 stream of frames made beforehand: gRPC's own client costs more a
+connection than the server does. What such a client must do is little: settings, pings, window updates, and messages
+with five bytes before them (RFC 9113; "gRPC over HTTP2"). Header blocks of the server are not decoded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from envoy.config.core.v3 import base_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+
+from bench.world import FOUR
+from xds_server.snapshot.listeners import ROUTE_CONFIGURATION
+from xds_server.snapshot.resource import TypeUrl
+from xds_server.transport.server import SERVICE
+
+DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW = 0, 1, 3, 4, 6, 7, 8
+END_STREAM, END_HEADERS, ACK = 1, 4, 1
+STREAM = 1
+LARGEST_FRAME = 16_384
+LARGE_WINDOW = 2**31 - 1 - 65_535
+REFILL = 2**20
+"""A window update is sent each time this much was read."""
+
+TYPES = (TypeUrl.CLUSTER, TypeUrl.ENDPOINT, TypeUrl.LISTENER, TypeUrl.ROUTE)
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """Return one HTTP/2 frame."""
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def message(data: bytes) -> bytes:
+    """Return a gRPC message as DATA frames."""
+    whole = b"\0" + struct.pack(">I", len(data)) + data
+    pieces = [whole[at : at + LARGEST_FRAME] for at in range(0, len(whole), LARGEST_FRAME)]
+    return b"".join(frame(DATA, 0, STREAM, piece) for piece in pieces)
+
+
+def opening(path: str) -> bytes:
+    """Return what a connection begins with: preface, settings, a large window, and the request's headers."""
+    headers = (
+        (b":method", b"POST"), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"bench"),
+        (b"te", b"trailers"), (b"content-type", b"application/grpc"),
+    )  # fmt: skip
+    block = b"".join(b"\0" + bytes([len(k)]) + k + bytes([len(v)]) + v for k, v in headers)
+    settings = struct.pack(">HI", 4, 2**31 - 1)  # SETTINGS_INITIAL_WINDOW_SIZE
+    return b"".join(
+        (
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            frame(SETTINGS, 0, 0, settings),
+            frame(WINDOW, 0, 0, struct.pack(">I", LARGE_WINDOW)),
+            frame(HEADERS, END_HEADERS, STREAM, block),
+        )
+    )
+
+
+def node(number: int, size: int) -> base_pb2.Node:
+    """Return a node of about `size` bytes: an Envoy lists the extensions that it was built with."""
+    made = base_pb2.Node(
+        id=f"client-{number}",
+        cluster="default",
+        locality=base_pb2.Locality(region=FOUR[0]),
+        user_agent_name="envoy",
+        user_agent_build_version=base_pb2.BuildVersion(version={"major_number": 1, "minor_number": 40}),
+    )
+    while made.ByteSize() < size:
+        made.extensions.add(
+            name=f"envoy.filters.http.extension_{len(made.extensions)}",
+            category="envoy.filters.http",
+            type_urls=["envoy.extensions.filters.http.some_extension.v3.SomeExtension"],
+        )
+    return made
+
+
+class Fleet:
+    """All clients of this process."""
+
+    def __init__(self, port: int, streams: int, *, delta: bool, node_bytes: int) -> None:
+        self.delta = delta
+        self.done = asyncio.Event()
+        self.lost = 0
+        self._left = streams
+        self._port = port
+        self._streams = streams
+        method = "DeltaAggregatedResources" if delta else "StreamAggregatedResources"
+        self._opening = opening(f"/{SERVICE}/{method}")
+        self._firsts = [self._first(number, node_bytes) for number in range(streams)]
+
+    def _first(self, number: int, node_bytes: int) -> bytes:
+        who = node(number, node_bytes)
+        if self.delta:
+            asked = [
+                discovery_pb2.DeltaDiscoveryRequest(node=who, type_url=TypeUrl.CLUSTER),
+                discovery_pb2.DeltaDiscoveryRequest(type_url=TypeUrl.LISTENER),
+                discovery_pb2.DeltaDiscoveryRequest(
+                    type_url=TypeUrl.ROUTE, resource_names_subscribe=[ROUTE_CONFIGURATION]
+                ),
+            ]
+        else:
+            asked = [
+                discovery_pb2.DiscoveryRequest(node=who, type_url=TypeUrl.CLUSTER),
+                discovery_pb2.DiscoveryRequest(type_url=TypeUrl.LISTENER),
+                discovery_pb2.DiscoveryRequest(type_url=TypeUrl.ROUTE, resource_names=[ROUTE_CONFIGURATION]),
+            ]
+        return self._opening + b"".join(message(request.SerializeToString()) for request in asked)
+
+    async def connect(self) -> None:
+        """Open all connections at once, and wait until the last has all its configuration."""
+        loop = asyncio.get_running_loop()
+        opened = (
+            loop.create_connection(partial(Client, self, first), "127.0.0.1", self._port) for first in self._firsts
+        )
+        await asyncio.gather(*opened)
+        self._firsts.clear()
+        await self.done.wait()
+
+    def complete(self) -> None:
+        """Count a client that has everything."""
+        self._left -= 1
+        if not self._left:
+            self.done.set()
+
+
+class Client(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, fleet: Fleet, first: bytes) -> None:
+        self._fleet = fleet
+        self._first = first
+        self._read = b""
+        self._body = b""
+        self._unrefilled = 0
+        self._names: dict[str, Sequence[str]] = {TypeUrl.ROUTE: (ROUTE_CONFIGURATION,)}
+        self._missing = set(TYPES)
+        self._transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Send the first requests."""
+        self._transport = transport
+        transport.write(self._first)
+        self._first = b""
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Note that the server cut the client off."""
+        self._fleet.lost += 1
+
+    def data_received(self, data: bytes) -> None:
+        """Take whole frames."""
+        data = self._read + data if self._read else data
+        at = 0
+        while len(data) - at >= 9:
+            size = int.from_bytes(data[at : at + 3], "big")
+            if len(data) - at < 9 + size:
+                break
+            self._frame(data[at + 3], data[at + 4], data[at + 9 : at + 9 + size])
+            at += 9 + size
+        self._read = data[at:]
+
+    def _frame(self, kind: int, flags: int, payload: bytes) -> None:
+        if kind == DATA:
+            self._data(payload)
+        elif kind == SETTINGS and not flags & ACK:
+            self._transport.write(frame(SETTINGS, ACK, 0, b""))
+        elif kind == PING and not flags & ACK:
+            self._transport.write(frame(PING, ACK, 0, payload))
+        elif kind in {GOAWAY, RST} or (kind == HEADERS and flags & END_STREAM):
+            self._transport.close()
+
+    def _data(self, payload: bytes) -> None:
+        self._unrefilled += len(payload)
+        if self._unrefilled > REFILL:
+            update = struct.pack(">I", self._unrefilled)
+            self._transport.write(frame(WINDOW, 0, 0, update) + frame(WINDOW, 0, STREAM, update))
+            self._unrefilled = 0
+        body = self._body + payload if self._body else payload
+        while len(body) >= 5 and len(body) >= 5 + (size := int.from_bytes(body[1:5], "big")):
+            self._message(body[5 : 5 + size])
+            body = body[5 + size :]
+        self._body = body
+
+    def _message(self, data: bytes) -> None:
+        answers = self._delta(data) if self._fleet.delta else self._sotw(data)
+        self._transport.write(b"".join(map(message, answers)))
+
+    def _sotw(self, data: bytes) -> list[bytes]:
+        response = discovery_pb2.DiscoveryResponse.FromString(data)
+        url = response.type_url
+        new = url == TypeUrl.CLUSTER and TypeUrl.ENDPOINT not in self._names
+        request = discovery_pb2.DiscoveryRequest
+        ack = request(
+            type_url=url,
+            resource_names=self._names.get(url, ()),
+            version_info=response.version_info,
+            response_nonce=response.nonce,
+        )
+        answers = [ack.SerializeToString()]
+        if new:
+            self._names[TypeUrl.ENDPOINT] = _names(response.resources)
+            asked = request(type_url=TypeUrl.ENDPOINT, resource_names=self._names[TypeUrl.ENDPOINT])
+            answers.append(asked.SerializeToString())
+        self._have(url)
+        return answers
+
+    def _delta(self, data: bytes) -> list[bytes]:
+        response = discovery_pb2.DeltaDiscoveryResponse.FromString(data)
+        url = response.type_url
+        request = discovery_pb2.DeltaDiscoveryRequest
+        answers = [request(type_url=url, response_nonce=response.nonce).SerializeToString()]
+        if url == TypeUrl.CLUSTER and TypeUrl.ENDPOINT not in self._names:
+            self._names[TypeUrl.ENDPOINT] = [resource.name for resource in response.resources]
+            asked = request(type_url=TypeUrl.ENDPOINT, resource_names_subscribe=self._names[TypeUrl.ENDPOINT])
+            answers.append(asked.SerializeToString())
+        if url == TypeUrl.ROUTE and TypeUrl.VIRTUAL_HOST not in self._names:
+            self._names[TypeUrl.VIRTUAL_HOST] = (ROUTE_CONFIGURATION,)
+            answers.append(request(type_url=TypeUrl.VIRTUAL_HOST).SerializeToString())
+        self._have(url)
+        return answers
+
+    def _have(self, url: str) -> None:
+        if url in self._missing:
+            self._missing.remove(url)
+            if not self._missing:
+                self._fleet.complete()
+
+
+def _names(resources: Any) -> list[str]:
+    """Return the names of clusters: each is its message's first field."""
+    return [resource.value[2 : 2 + resource.value[1]].decode() for resource in resources]
+
+
+async def run(arguments: argparse.Namespace) -> None:
+    """Wait for the word, connect, tell, stay."""
+    fleet = Fleet(arguments.port, arguments.streams, delta=arguments.delta, node_bytes=arguments.node_bytes)
+    lines = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    say({"ready": True})
+    await lines.readline()
+    started, cpu = time.monotonic(), time.process_time()
+    await fleet.connect()
+    say({"seconds": time.monotonic() - started, "cpu_s": time.process_time() - cpu, "lost": fleet.lost})
+    while await lines.readline():
+        say({"cpu_s": time.process_time(), "lost": fleet.lost})
+
+
+def say(value: object) -> None:
+    """Print a line for the parent."""
+    print(json.dumps(value), flush=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run until standard input ends."""
+    parser = argparse.ArgumentParser(prog="python -m bench.thin_client")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--streams", type=int, required=True)
+    parser.add_argument("--node-bytes", type=int, default=0)
+    parser.add_argument("--delta", action="store_true")
+    arguments = parser.parse_args(argv)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * arguments.streams + 1_000)), hard))
+    asyncio.run(run(arguments))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
