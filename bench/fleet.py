@@ -97,9 +97,9 @@ async def _measure(
         before = resident_kb()
         with _fleet(port, streams, delta=delta) as first:
             await first.connected()
-            await asyncio.sleep(_SETTLE_S)
+            await asyncio.sleep(run.pick(_SETTLE_S, 0.2))
             memory = (resident_kb() - before) / streams
-            idle = await _idle()
+            idle = await _idle(run.pick(_IDLE_S, 0.5))
             changes = [await _change(server, first, streams, which) for which in (1, 0) * run.pick(3, 1)]
         run.say(f"{size}: storm")
         storm, left = await _storm(port, streams, delta=delta)
@@ -126,10 +126,10 @@ async def _measure(
     ]
 
 
-async def _idle() -> float:
+async def _idle(seconds: float) -> float:
     """Return the CPU time of a quiet while, in percent of a core."""
     cpu, clock = time.process_time(), time.perf_counter()
-    await asyncio.sleep(_IDLE_S)
+    await asyncio.sleep(seconds)
     return 100 * (time.process_time() - cpu) / (time.perf_counter() - clock)
 
 
