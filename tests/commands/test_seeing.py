@@ -173,6 +173,10 @@ def test_a_region_dies_and_the_process_after_it_and_all_of_it_can_be_asked(
     with a_process(path, "127.0.0.1:0") as (process, admin):
         calm = run("status", "--admin", admin)
         assert calm.exit_code == 0, calm.output
+        second = [sys.executable, "-m", "xds_server", "serve", str(path), "--state-dir", str(path.parent / "state")]
+        refused = subprocess.run(second, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        words = f"Error: state directory {path.parent}/state is in use by process {process.pid}\n"
+        assert (refused.returncode, refused.stderr) == (1, words)
         follow = [sys.executable, "-m", "xds_server", "events", "--follow", "--json", "--admin", admin]
         with subprocess.Popen(follow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follower:
             assert follower.stdout is not None

@@ -206,13 +206,13 @@ class AdminApp:
             policy=source.policy(),
             clients=source.clients(),
             quarantined=source.quarantined(),
-            held=source.events().held,
+            held=source.events().held.now(),
             orders=source.order_desk().orders.standing,
             waiting_for=source.waiting_for(),
             now=source.now(),
             wall=time.time(),
         )
-        return _json(status_json(seen))
+        return _json(await asyncio.to_thread(status_json, seen))
 
     async def _stream(self, _: Request) -> Response:
         return stream(self.broadcast)

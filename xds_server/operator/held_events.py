@@ -32,6 +32,12 @@ class HeldEvents:
         if event.kind in _ENDS and len(self._held) < MOST_HELD:
             self._held.setdefault(_key(event.kind, event), (event, wall))
 
+    def now(self) -> HeldEvents:
+        """Return what holds now, for another thread to read."""
+        taken = HeldEvents()
+        taken._held = dict(self._held)
+        return taken
+
     def of(self, kind: str) -> list[tuple[Event, float]]:
         """Return those of one kind, the oldest first."""
         return sorted((held for held in self._held.values() if held[0].kind == kind), key=lambda held: held[1])

@@ -6,6 +6,7 @@ a help, and its absence must be told from "nothing happened".
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
@@ -77,7 +78,7 @@ class HistoryPages:
         archive = (await self._current()).archive
         before, after = await _asked(archive.in_force(since)), await _asked(archive.in_force(until))
         happened = await _asked(archive.entries(Asked(since, until, limit=COUNTED)))
-        return difference_json(before, after, happened, (since, until))
+        return await asyncio.to_thread(difference_json, before, after, happened, (since, until))
 
     async def _current(self) -> Chronicle:
         chronicle = self._chronicle()

@@ -17,7 +17,7 @@ class BadTimeError(ValueError):
 
 
 def moment(text: str, now: float) -> float:
-    """Return a time of day in seconds since 1970. Without an offset it is UTC. Raises BadTimeError.
+    """Return a time of day in seconds since 1970, not before that. Without an offset it is UTC. Raises BadTimeError.
 
     A `+` that a URL turned into a space is taken as the sign of an offset.
     """
@@ -25,12 +25,12 @@ def moment(text: str, now: float) -> float:
     if words == "now":
         return now
     if back := _BACK.fullmatch(words):
-        return now - float(back[1]) * _UNITS[back[2]]
+        return max(0.0, now - float(back[1]) * _UNITS[back[2]])
     if not _DATE.match(words):
         raise BadTimeError(f"{text[:40]!r} is not a time; {FORM}")
     try:
         found = datetime.fromisoformat(re.sub(r" (\d\d:?\d\d)$", r"+\1", words))
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        return max(0.0, (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError) as error:
         raise BadTimeError(f"{text[:40]!r} is not a time; {FORM}") from error
 
