@@ -11,9 +11,10 @@ import aiohttp
 
 from tests.operator.world import HELD, Process, Site, client, decision, serving
 from tests.signals.world import LIMIT_S, in_loop, until
-from xds_server.model import Event
+from xds_server.model import Event, LoadReport
 from xds_server.operator import broadcast
 from xds_server.operator.broadcast import MOST_VIEWERS, Broadcast, Taken, Topic
+from xds_server.operator.live_views import MOST_FLOWS, live_traffic
 
 
 class Number:
@@ -84,6 +85,17 @@ async def test_nobody_watching_costs_nothing_and_the_first_gets_nothing_old() ->
         looking.cancel()
 
 
+def load(reporter: str, service: str, at: float) -> LoadReport:
+    return LoadReport(reporter, "eu-west-1", service, "us-east-1", 30, 27, 3, 0, interval_s=2.0, at=at)
+
+
+def test_too_many_flows_are_summed_over_services() -> None:
+    reports = [load("one", f"s{n}", 0.0) for n in range(MOST_FLOWS + 1)]
+    rate = 15.0 * len(reports)
+    assert live_traffic(reports)["flows"] == [["", "eu-west-1", "us-east-1", rate, rate / 10, 0.0]]
+    assert len(live_traffic(reports[1:])["flows"]) == MOST_FLOWS
+
+
 async def events_of(site: Site, wanted: int) -> list[tuple[str, Any]]:
     """Follow the stream until so many events came."""
     found: list[tuple[str, Any]] = []
@@ -104,9 +116,11 @@ async def events_of(site: Site, wanted: int) -> list[tuple[str, Any]]:
 async def test_the_stream_begins_with_all_there_is() -> None:
     process = Process(decided=decision(), connected=(client("a"), client("b", "eu-west-1")), held=(HELD,))
     process.log.add(Event("region.down", 1.0, "it fell", "alarm"), wall=1_700_000_000.0)
+    for reporter, at in (("one", 99.0), ("other", 95.0), ("gone", 50.0)):
+        process.said.add(load(reporter, "checkout", at))
     async with serving(process) as site:
-        events = dict(await events_of(site, 5))
-    assert list(events) == ["hello", "decision", "event", "orders", "fleet"]
+        events = dict(await events_of(site, 6))
+    assert list(events) == ["hello", "decision", "event", "orders", "fleet", "traffic"]
     live = events["decision"]
     checkout = live["services"][0]
     column = live["names"].index("sa-east-1")
@@ -120,6 +134,8 @@ async def test_the_stream_begins_with_all_there_is() -> None:
     assert [sort["region"] for sort in fleet["sorts"]] == ["eu-west-1", "us-east-1"]
     assert [known["id"] for known in fleet["troubled"]] == ["a", "b"]
     assert fleet["quarantine"][0]["error"] == "bad route"
+    # Two control planes' Envoys added up, in requests per second; what is long ago is left out.
+    assert events["traffic"]["flows"] == [["checkout", "eu-west-1", "us-east-1", 30.0, 3.0, 0.0]]
 
 
 @in_loop

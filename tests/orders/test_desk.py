@@ -133,7 +133,7 @@ def test_a_request_is_read_with_the_defaults_of_the_policy() -> None:
 
 def test_who_was_authenticated_is_the_author_whatever_the_request_says() -> None:
     assert draft({"kind": "hold", "author": "bo"}, RULES, "h", "anna", 0.0).order.author == "anna"
-    assert ending({"author": "bo"}, "anna") == ("anna", "", None)
+    assert ending({"author": "bo"}, "anna") == ("anna", "", None, False)
 
 
 @pytest.mark.parametrize(

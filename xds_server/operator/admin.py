@@ -148,7 +148,7 @@ class AdminApp:
             "/ready": ("200 when it serves decisions, 503 with the reason before", self._ready),
             "/metrics": ("for Prometheus", self._metrics),
             "/api/v1/status": ("everything on one screen: regions, services, clients, alarms that hold", self._status),
-            "/api/v1/stream": ("what is new, as server-sent events: decision, event, orders, fleet", self._stream),
+            "/api/v1/stream": ("what is new, as server-sent events", self._stream),
             "/api/v1/decision": ("weights, verdicts, plans, protection, with reasons; ?service=S", self._decision),
             "/api/v1/events": ("what happened; ?after=SEQ&limit=N pages forward", self._events),
             "/api/v1/fleet": ("connected Envoys, what each has and rejected, and what is kept back", self._fleet),

@@ -12,12 +12,15 @@ from starlette.types import Receive, Scope, Send
 from xds_server.model import Decision
 from xds_server.operator.broadcast import MOST_VIEWERS, Broadcast, Taken, Topic
 from xds_server.operator.events import EventLog
-from xds_server.operator.live_views import live_decision, live_events, live_fleet
+from xds_server.operator.live_views import live_decision, live_events, live_fleet, live_traffic
 from xds_server.operator.order_desk import OrderDesk
 from xds_server.operator.order_json import orders_json
+from xds_server.operator.signal_log import SignalLog
 from xds_server.operator.views import PolicyStatus
 from xds_server.rollout.quarantine import Held
 from xds_server.transport.clients import ClientStatus
+
+TRAFFIC_EVERY_S = 2.0
 
 
 class Watched(Protocol):
@@ -44,6 +47,9 @@ class Watched(Protocol):
     def quarantined(self) -> tuple[Held, ...]:
         """Return what is kept back from clients."""
 
+    def signals(self) -> SignalLog:
+        """Return what each source of signals last said."""
+
     def order_desk(self) -> OrderDesk:
         """Return where orders are given."""
 
@@ -69,11 +75,16 @@ def live_topics(source: Watched) -> tuple[Topic, ...]:
         value, offset = desk.orders, desk.offset
         return Taken(value, lambda: orders_json(value, offset))
 
+    def traffic() -> Taken:
+        reports = source.signals().loads(source.now())
+        return Taken(reports, lambda: live_traffic(reports))
+
     return (
         Topic("decision", decision),
         Topic("event", event),
         Topic("orders", orders),
         Topic("fleet", fleet, every_s=1.0),
+        Topic("traffic", traffic, every_s=TRAFFIC_EVERY_S),
     )
 
 

@@ -9,11 +9,11 @@ about 1.5 MB a decision, 10,000 Envoys a few kilobytes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from xds_server.model import Decision, ServiceDecision, Verdict
+from xds_server.model import Decision, LoadReport, ServiceDecision, Verdict
 from xds_server.operator.events import EventLog
 from xds_server.operator.views import PolicyStatus, client_json, event_json, held_json, policy_json, region_json
 from xds_server.rollout.quarantine import Held
@@ -25,6 +25,9 @@ MOST_EVENTS = 50
 """A page that missed more asks for them."""
 
 MOST_TROUBLED = 50
+
+MOST_FLOWS = 2_000
+"""30 services in 8 regions; about 100 KB, sent every two seconds."""
 
 
 def live_decision(
@@ -72,6 +75,30 @@ def _place(service: ServiceDecision, r: int, verdict: Verdict, wall_minus_now: f
         "total": verdict.total,
         "since": round(verdict.since + wall_minus_now, 1),
     }
+
+
+def live_traffic(reports: Iterable[LoadReport]) -> Json:
+    """Return what load reports say is flowing, in requests per second: what was tried, failed, and came by a reflex.
+
+    Rows are service, view, serving region and these three. Where there are too many they are summed over services, and
+    say so by an empty name.
+    """
+    rows: dict[tuple[str, str, str], list[float]] = {}
+    for report in reports:
+        sums = rows.setdefault((report.service, report.view, report.region), [0.0, 0.0, 0.0])
+        for i, count in enumerate((report.issued, report.failed, report.reflex)):
+            sums[i] += count / report.interval_s
+    if len(rows) > MOST_FLOWS:
+        rows = _over_services(rows)
+    return {"flows": [[*place, *(round(rps, 2) for rps in sums)] for place, sums in sorted(rows.items()) if any(sums)]}
+
+
+def _over_services(rows: Mapping[tuple[str, str, str], list[float]]) -> dict[tuple[str, str, str], list[float]]:
+    summed: dict[tuple[str, str, str], list[float]] = {}
+    for (_, view, region), sums in rows.items():
+        so_far = summed.get(("", view, region), [0.0, 0.0, 0.0])
+        summed["", view, region] = [a + b for a, b in zip(so_far, sums, strict=True)]
+    return summed
 
 
 def live_events(log: EventLog) -> Json:

@@ -15,6 +15,9 @@ Json = dict[str, Any]
 Signal = Observation | LoadReport | AccessSummary | AgentReport
 
 KEPT_S = 600.0
+FRESH_S = 10.0
+"""What was last reported longer ago than this, and an interval, is the past."""
+
 MOST_KEPT = 200_000
 """Past this, the newest of what is not known yet is not shown: 1,000 services in 8 regions seen from 24 Envoys."""
 
@@ -39,6 +42,11 @@ class SignalLog:
             for key, signal in self._newest.items()
             if not isinstance(signal, Observation) or signal.target in kept
         }
+
+    def loads(self, now: float) -> tuple[LoadReport, ...]:
+        """Return the load reports that say what is going on now."""
+        reports = (signal for signal in self._newest.values() if isinstance(signal, LoadReport))
+        return tuple(report for report in reports if now - report.at < FRESH_S + report.interval_s)
 
     def json(self, now: float) -> Json:
         """Return one row per service, region, view and source, in that order; forget what is too old."""

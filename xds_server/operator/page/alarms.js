@@ -3,14 +3,15 @@
 
 import { h, show } from "./dom.js";
 import { percent, rps, several, span } from "./words.js";
-import { now, picture, world } from "./world.js";
+import { failing, now, picture, world } from "./world.js";
 
 const RANK = { alarm: 0, warning: 1, info: 2 };
 const MARK = { alarm: "✕", warning: "!", info: "i" };
 const MOST = 12;
+const FAILING = 0.05;
 
 export function alarms() {
-  const found = [...waiting(), ...regions(), ...overloads(), ...policy(), ...fleet(), ...orders(), ...losses()];
+  const found = [...waiting(), ...regions(), ...failures(), ...overloads(), ...policy(), ...fleet(), ...orders(), ...losses()];
   return found.sort((a, b) => RANK[a.level] - RANK[b.level]);
 }
 
@@ -26,6 +27,16 @@ function regions() {
   const all = everything(() => picture().regions);
   return all.filter((r) => r.deployed && levels[r.health]).map((r) =>
     alarm(levels[r.health], `${r.name} is ${r.health}`, `${r.reason}${r.since ? ` (for ${span(now() - r.since)})` : ""}`, "#traffic"));
+}
+
+/** What load reports say fails, where the verdict does not say so already. */
+function failures() {
+  const found = everything(() => failing());
+  return found.flatMap((fails, r) => {
+    const { region, health } = world.decision.regions[r];
+    if (!fails || fails.share < FAILING || fails.failed < 1 || health === "down") return [];
+    return [alarm("alarm", `${region} fails requests`, `${percent(fails.share)} of ${rps(fails.tried)} attempts per second, by load reports`, "#traffic")];
+  });
 }
 
 /** Alarms are about all services, whichever one the page shows. */

@@ -9,11 +9,11 @@
 
 import { h, svg } from "./dom.js";
 import { HEALTH, percent, rps, span } from "./words.js";
-import { contributions, now, picture, shown, weightReason, world } from "./world.js";
+import { contributions, failing, measured, measuredPicture, now, picture, sum, weightReason, world } from "./world.js";
 
 const BAR = 12;
 const GAP = 10;
-const LABEL = 40; // the least room for a label's two lines
+const LABEL = 40; // the least room for a label's lines
 const LETTER = 7.9; // about as wide as a letter of a name
 const GLIDE_MS = 500;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -68,8 +68,10 @@ export class Flow {
   /** Draw the state; called at every change and when the width changes. */
   draw() {
     const width = this.root.clientWidth;
-    const p = picture();
+    const p = world.measured ? measuredPicture() : picture();
     if (!width || !p.names.length) return;
+    p.cells = measured(p.names);
+    p.failing = failing(p.names);
     const layout = arrange(p, width);
     this.svg.setAttribute("viewBox", `0 0 ${width} ${layout.height}`);
     this.svg.setAttribute("height", layout.height);
@@ -136,9 +138,11 @@ export class Flow {
 
 function summary() {
   const p = picture();
-  const total = p.views.reduce((a, v) => a + v.rps, 0);
-  const capacity = p.regions.reduce((a, r) => a + r.capacity, 0);
-  return `${rps(total)} req/s in all, ${percent(capacity ? total / capacity : 0)} of the capacity. ` +
+  const total = sum(p.views, (v) => v.rps);
+  const capacity = sum(p.regions, (r) => r.capacity);
+  const cells = measured(p.names)?.flat();
+  const seen = cells ? ` Measured: ${rps(sum(cells, (c) => c.tried))} attempts/s, ${rps(sum(cells, (c) => c.failed))} failing.` : "";
+  return `${rps(total)} req/s planned, ${percent(capacity ? total / capacity : 0)} of the capacity.${seen} ` +
     "Point at a ribbon or a box, or use the arrow keys in the picture, for numbers and reasons.";
 }
 
@@ -157,11 +161,11 @@ function arrange(p, width) {
   const y2 = spread(regions, scale, height);
   const boxes = [
     ...p.views.map((v, i) => viewBox(v, [left - BAR, y1[i], BAR, Math.max(2, v.rps * scale)])),
-    ...p.regions.flatMap((r, i) => regionBoxes(r, right, y2[i], scale)),
+    ...p.regions.flatMap((r, i) => regionBoxes(r, p.failing[i], right, y2[i], scale)),
   ];
   const labels = [
     ...p.views.map((v, i) => ({ x: left - BAR - 8, y: y1[i], end: true, name: v.name, more: `${rps(v.rps)} req/s` })),
-    ...p.regions.map((r, i) => ({ x: right + BAR + 8, y: y2[i], name: r.name, health: r.deployed ? r.health : "", more: load(r, side) })),
+    ...p.regions.map((r, i) => ({ x: right + BAR + 8, y: y2[i], name: r.name, health: r.deployed ? r.health : "", more: load(r, side), bad: alarming(p.failing[i]) })),
   ];
   return { height, boxes, labels, ribbons: ribbons(p, left, right, y1, y2, scale) };
 }
@@ -218,6 +222,8 @@ function flowWords(p, v, r) {
   const parts = contributions(v, r);
   const why = weightReason(p.names[v], p.names[r]);
   if (parts.length > 1) words.push(parts.slice(0, 4).map(([name, n]) => `${name} ${rps(n)}`).join(", ") + (parts.length > 4 ? ", …" : ""));
+  const cell = p.cells?.[v][r];
+  if (cell) words.push(`measured: ${rps(cell.tried)} attempts/s${cell.failed ? `, ${rps(cell.failed)} failing` : ""}${cell.reflex ? `, ${rps(cell.reflex)} by reflex` : ""}`);
   return why ? [...words, why] : words;
 }
 
@@ -225,8 +231,8 @@ function viewBox(view, numbers) {
   return { key: `from ${view.name}`, kind: "view", numbers, health: "", words: [`from ${view.name}: ${rps(view.rps)} req/s`, "the demand of this view"] };
 }
 
-function regionBoxes(region, x, y, scale) {
-  const words = regionWords(region);
+function regionBoxes(region, fails, x, y, scale) {
+  const words = [...regionWords(region), ...(fails ? [`measured: ${percent(fails.share)} of ${rps(fails.tried)} attempts/s fail`] : [])];
   const room = Math.max(region.capacity ? 2 : 16, region.room * scale); // of one that is down it may not be known
   const health = region.deployed ? region.health : "absent";
   const boxes = [{ key: `room of ${region.name}`, kind: "room", numbers: [x, y, BAR, room], health, words }];
@@ -241,6 +247,8 @@ function regionWords(region) {
   return [...words, region.reason];
 }
 
+const alarming = (fails) => (fails && fails.share >= 0.01 && fails.failed >= 0.5 ? `${percent(fails.share)} failing` : "");
+
 function load(r, side) {
   if (!r.deployed) return "not here";
   const numbers = r.capacity ? `${rps(r.load)} of ${rps(r.capacity)}` : `${rps(r.load)} req/s`;
@@ -248,12 +256,13 @@ function load(r, side) {
   return side > 125 ? `${numbers} req/s` : numbers;
 }
 
-function label({ x, y, end, name, more, health }) {
+function label({ x, y, end, name, more, health, bad }) {
   const anchor = end ? "end" : "start";
   const mark = health ? [svg("tspan", { class: `mark ${health}` }, HEALTH[health].mark), " "] : [];
   return [
     svg("text", { x, y: y + 12, "text-anchor": anchor, class: "name" }, ...mark, name),
     svg("text", { x, y: y + 28, "text-anchor": anchor, class: "more" }, more),
+    ...(bad ? [svg("text", { x, y: y + 43, "text-anchor": anchor, class: "more bad" }, bad)] : []),
   ];
 }
 
@@ -265,6 +274,3 @@ function ribbonPath([x1, y1, x2, y2, wide]) {
 function boxPath([x, y, width, height]) {
   return `M${x} ${y}h${width}v${height}h${-width}Z`;
 }
-
-/** Whether there is anything to draw. */
-export const empty = () => !world.decision || !shown().length;

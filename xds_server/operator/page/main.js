@@ -39,6 +39,11 @@ const draw = {
     drawFleet(byId("fleet"), byId("fleet-note"));
     draw.alarms();
   },
+  traffic() {
+    byId("by").hidden = !world.traffic.flows.length;
+    flow.draw();
+    draw.alarms();
+  },
   plan() {
     drawPlan(byId("plan"), byId("plan-note"));
     drawMeters();
@@ -218,6 +223,10 @@ const on = {
     changed("fleet");
     wantClients();
   },
+  traffic(data) {
+    world.traffic = data;
+    changed("traffic");
+  },
   orders(data) {
     world.orders = data;
     changed("orders");
@@ -255,6 +264,10 @@ byId("service").addEventListener("change", (event) => {
   draw.decision();
   wantDetail();
   loadPast().catch(() => {});
+});
+byId("by").addEventListener("change", (event) => {
+  world.measured = event.target.value === "measured";
+  flow.draw();
 });
 byId("hour").addEventListener("input", (event) => {
   back = -Number(event.target.value);

@@ -13,6 +13,8 @@ export const world = {
   noEarlier: false,
   fleet: null,
   clients: null, // /api/v1/fleet, if it was asked for
+  traffic: null, // what load reports say is flowing
+  measured: false, // show that in place of what the weights say
   plan: null,
   orders: null,
   link: { up: false, ever: false, since: 0, why: "" },
@@ -28,6 +30,47 @@ const TOTAL = 10_000;
 /** The services to be shown. */
 export function shown(decision = world.decision) {
   return decision ? decision.services.filter((s) => !world.service || s.service === world.service) : [];
+}
+
+/** What load reports say of the services shown: requests per second tried, failed and come by a reflex, per pair. */
+export function measured(names = world.decision?.names ?? []) {
+  const rows = (world.traffic?.flows ?? []).filter(([service]) => !world.service || service === world.service);
+  if (!rows.length) return null;
+  const found = names.map(() => names.map(() => ({ tried: 0, failed: 0, reflex: 0 })));
+  for (const [, view, region, tried, failed, reflex] of rows) {
+    const cell = found[names.indexOf(view)]?.[names.indexOf(region)];
+    if (!cell) continue;
+    cell.tried += tried;
+    cell.failed += failed;
+    cell.reflex += reflex;
+  }
+  return found;
+}
+
+/** The picture with what is measured in the place of what the weights say. */
+export function measuredPicture() {
+  const p = picture();
+  const cells = measured(p.names);
+  if (!cells) return p;
+  const flows = cells.map((row) => row.map((cell) => cell.tried));
+  const of = (v) => sum(flows[v], (n) => n);
+  return {
+    ...p,
+    flows,
+    views: p.views.map((view, v) => ({ ...view, rps: of(v) })),
+    shares: flows.map((row, v) => row.map((n) => (of(v) ? n / of(v) : 0))),
+    regions: p.regions.map((region, r) => ({ ...region, load: sum(flows, (row) => row[r]) })),
+  };
+}
+
+/** Of what is tried in each region, how much fails; null where too little is tried to say. */
+export function failing(names = world.decision?.names ?? []) {
+  const cells = measured(names);
+  return names.map((_, r) => {
+    const tried = cells ? sum(cells, (row) => row[r].tried) : 0;
+    const failed = cells ? sum(cells, (row) => row[r].failed) : 0;
+    return tried >= 1 || failed >= 1 ? { tried, failed, share: Math.min(1, failed / Math.max(tried, failed)) } : null;
+  });
 }
 
 /** Sum services up: per view its demand, per region its load, capacity and verdict, per pair the requests per second. */
