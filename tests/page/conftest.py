@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.page.stage import Stage
 
-LIMIT_MS = 20_000
+LIMIT_MS = 30_000
 
 Open = Callable[..., Page]
 

@@ -256,7 +256,6 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest?.("[data-do]");
   if (button) does[button.dataset.do](button);
 });
-document.addEventListener("world", (event) => changed(event.detail));
 byId("service").addEventListener("change", (event) => {
   world.service = event.target.value;
   world.detail = null;

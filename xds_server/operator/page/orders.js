@@ -4,7 +4,7 @@
 // server's answer to exactly what the form says. Any change of the form, or of the orders in force, asks anew. What the
 // server refuses is shown in its words; a safety rule can be overridden, which is recorded with the author's name.
 
-import { Problem, authorised, get, post } from "./api.js";
+import { Problem, authorised, post } from "./api.js";
 import { byId, h, show, table } from "./dom.js";
 import { moment, ms, percent, rps, span } from "./words.js";
 import { now, world } from "./world.js";
@@ -19,10 +19,6 @@ let open = null;
 /** Have an open plan asked for anew: something was decided. */
 export function refreshPlan() {
   if (dialog.open && open && dialog.contains(open.form)) open.refresh();
-}
-
-export async function loadOrders() {
-  world.orders = await get("/api/v1/orders");
 }
 
 export function drawOrders(root) {
@@ -192,9 +188,7 @@ class Ordering {
     if (!known()) sessionStorage.setItem(AUTHOR, this.form.elements.author.value.trim());
     try {
       await this.what.give(this.form, this.answer.version);
-      dialog.close();
-      await loadOrders();
-      document.dispatchEvent(new CustomEvent("world", { detail: "orders" }));
+      dialog.close(); // the stream tells what came of it
     } catch (error) {
       await this.refused(error);
     } finally {
@@ -204,11 +198,7 @@ class Ordering {
   }
 
   async refused(error) {
-    if (error instanceof Problem && error.status === 409) {
-      await loadOrders().catch(() => {});
-      document.dispatchEvent(new CustomEvent("world", { detail: "orders" }));
-      await this.ask();
-    }
+    if (error instanceof Problem && error.status === 409) await this.ask();
     this.fail(words(error));
   }
 
