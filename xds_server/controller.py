@@ -24,6 +24,7 @@ from xds_server.decision.decide import Prior
 from xds_server.decision.fleet_size import FleetSizes
 from xds_server.decision.health import HealthBook
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
+from xds_server.decision.profiles import Choice, restored
 from xds_server.decision.verdicts import Belief, Place
 from xds_server.decision.what_if import Case
 from xds_server.model import (
@@ -60,6 +61,7 @@ class Memory:
     beliefs: Mapping[Place, Belief] = field(default_factory=dict)
     weights: Mapping[str, tuple[tuple[str, ...], Table]] = field(default_factory=dict)
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    profiles: Mapping[str, Mapping[str, Choice]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,8 @@ class Controller:
     def memory(self) -> Memory:
         """Return what a later process needs to go on without moving a weight."""
         weights = self._track.weights() if self._track is not None else {}
-        return Memory(self._health.beliefs(), weights or self._memory.weights, self._book.known())
+        profiles = self._track.profiles() if self._track is not None else self._memory.profiles
+        return Memory(self._health.beliefs(), weights or self._memory.weights, self._book.known(), profiles)
 
     def step(self, inputs: Inputs, now: float) -> Outcome:
         """Take what came in, and return what follows from it at `now` (seconds, monotonic)."""
@@ -223,7 +226,7 @@ class Controller:
         self._told.names_due = True
         if self._track is None:
             self._ordered = self._orders.ordered(policy)
-            self._track = Track(policy, self._remembered())
+            self._track = Track(policy, self._remembered(now))
             self._decide_by = now if self._restored else now + START_GRACE_S
             self._told.add("policy.accepted", now, f"policy {policy.digest} in force", digest=policy.digest)
             self._told.configure_due = True
@@ -236,10 +239,19 @@ class Controller:
         self._candidate = Track(policy, {}, earlier=self._track)
         self._decide_by = now + START_GRACE_S
 
-    def _remembered(self) -> dict[str, tuple[tuple[str, ...], Prior]]:
+    def _remembered(self, now: float) -> dict[str, tuple[tuple[str, ...], Prior]]:
         """Return what an earlier process had in force, under the orders that are in force still."""
+        known = self._memory.profiles
         return {
-            name: (regions, Prior(table, (), ordered=self._ordered.get(name, NOTHING_ORDERED)))
+            name: (
+                regions,
+                Prior(
+                    table,
+                    (),
+                    ordered=self._ordered.get(name, NOTHING_ORDERED),
+                    profiles=restored(regions, known.get(name, {}), now),
+                ),
+            )
             for name, (regions, table) in self._memory.weights.items()
         }
 

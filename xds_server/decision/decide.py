@@ -29,6 +29,7 @@ from xds_server.decision.half_open import trickle
 from xds_server.decision.measured import NOTHING_MEASURED, Measured
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered, fixed_rows, measured_under, verdicts_under
 from xds_server.decision.plan import n_minus_1, reflex
+from xds_server.decision.profiles import Choice, Choices, Standings, chosen, with_profile
 from xds_server.decision.protection import overprovisioning_factor, protect
 from xds_server.decision.reasons import Facts, explain
 from xds_server.decision.shedding import NOTHING_SHED, Shedding, offered, sheds
@@ -56,8 +57,8 @@ class Frame:
     cuts: frozenset[tuple[int, int]] = frozenset()
     returning: Mapping[tuple[int, int], float] = field(default_factory=dict)
     judged: frozenset[int] = frozenset()
-    variants: dict[tuple[int, int], tuple[Protection | None, ...]] = field(default_factory=dict)
-    """Columns of `protection` by region and overprovisioning factor, as needed: factors are coarse, so few recur."""
+    variants: dict[tuple[int, int, Choice | None], tuple[Protection | None, ...]] = field(default_factory=dict)
+    """Columns of `protection` by region, overprovisioning factor and profile, as needed: they are coarse, so few."""
 
 
 def frame(policy: Policy, service: Service) -> Frame:
@@ -155,6 +156,8 @@ class Placed:
     verdicts: tuple[Verdict | None, ...]
     planned: tuple[int, ...]
     measured: Measured
+    profiles: Choices = ()
+    """Of outlier detection, by region; empty: the policy's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,7 @@ class Prior:
     """Links that are cut, or returning."""
     ordered: Ordered = NOTHING_ORDERED
     shedding: Shedding = NOTHING_SHED
+    profiles: Standings = ()
 
 
 def decide_service(
@@ -223,7 +227,8 @@ def place(
     weights = tuple(prior.weights[v] if prior and kept[v] and v not in fixed else row for v, row in enumerate(rows))
     shed = _shed(base, weights, full, shedding, measured)
     decision = _weighed(base, verdicts, weights, kept, shed, planned=planned, full=full)
-    return Placed(_half_open(decision, base, fixed), base, verdicts, planned, measured)
+    profiles = chosen(prior.profiles) if prior else ()
+    return Placed(_half_open(decision, base, fixed), base, verdicts, planned, measured, profiles)
 
 
 def _shed(
@@ -435,7 +440,7 @@ def complete(placed: Placed, before: tuple[Table, ...]) -> ServiceDecision:
         reflex=tables,
         reflex_overload=factors,
         n_minus_1=_n_minus_1(base, flows, placed.planned, decision),
-        protection=_protection(base, load),
+        protection=_protection(base, load, placed.profiles),
     )
 
 
@@ -507,23 +512,25 @@ def _verdicts_moved(before: tuple[Verdict | None, ...], after: tuple[Verdict | N
     return any((a and (a.health, a.held)) != (b and (b.health, b.held)) for a, b in zip(before, after, strict=True))
 
 
-def _protection(base: Frame, load: tuple[int, ...]) -> tuple[tuple[Protection | None, ...], ...]:
-    """Return the policy's settings with the overprovisioning factor that the load asks for.
+def _protection(base: Frame, load: tuple[int, ...], profiles: Choices) -> tuple[tuple[Protection | None, ...], ...]:
+    """Return the policy's settings with the profiles, and the overprovisioning factor that the load asks for.
 
     It is measured against the capacity of all hosts: Envoy itself multiplies it by the share of them that is up.
     """
     factors = map(overprovisioning_factor, load, base.capacity)
-    return tuple(zip(*[_column(base, r, factor) for r, factor in enumerate(factors)], strict=True))
+    no_profiles = (None,) * len(load)
+    columns = [_column(base, r, *both) for r, both in enumerate(zip(factors, profiles or no_profiles, strict=True))]
+    return tuple(zip(*columns, strict=True))
 
 
-def _column(base: Frame, region: int, factor: int) -> tuple[Protection | None, ...]:
-    """Return the settings of all views for one region with this factor."""
-    if (region, factor) not in base.variants:
-        base.variants[region, factor] = tuple(
-            found and replace(found, overprovisioning_factor=factor)
+def _column(base: Frame, region: int, factor: int, profile: Choice | None) -> tuple[Protection | None, ...]:
+    """Return the settings of all views for one region with this factor and profile."""
+    if (region, factor, profile) not in base.variants:
+        base.variants[region, factor, profile] = tuple(
+            found and with_profile(replace(found, overprovisioning_factor=factor), profile)
             for found in (row[region] for row in base.protection)
         )
-    return base.variants[region, factor]
+    return base.variants[region, factor, profile]
 
 
 def _flows(demand: tuple[int, ...], weights: Table) -> Flows:

@@ -331,4 +331,10 @@ def _exception_metrics(decision: Decision) -> Iterator[Metric]:
             for region, share, weight in zip(service.regions, row, weights, strict=True):
                 if share and not weight:
                     half_open.add_metric([service.service, view, region], share / TOTAL_WEIGHT)
-    yield from (shed, half_open)
+    what = "1 for the profile of outlier detection in force."
+    profile = _gauge("outlier_profile", what, "service", "region", "profile")
+    for service, r, _ in _places(decision):
+        settings = next((row[r] for row in service.protection if row[r] is not None), None)
+        if settings is not None:
+            profile.add_metric([service.service, service.regions[r], settings.outlier_profile], 1)
+    yield from (shed, half_open, profile)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from xds_server.decision.decide import Frame, Placed, complete, with_measured
 from xds_server.decision.measured import Measured
+from xds_server.decision.profiles import Choices
 from xds_server.model import ServiceDecision, Verdict
 
 PLANS_PER_STEP = 800
@@ -29,6 +30,7 @@ class Unplanned:
     verdicts: tuple[Verdict | None, ...]
     planned: tuple[int, ...]
     measured: Measured
+    profiles: Choices = ()
 
 
 class Backlog:
@@ -51,7 +53,7 @@ class Backlog:
 
     def add(self, name: str, placed: Placed) -> None:
         """Have plans made for these weights; one that waits keeps its turn."""
-        self._waiting[name] = Unplanned(placed.verdicts, placed.planned, placed.measured)
+        self._waiting[name] = Unplanned(placed.verdicts, placed.planned, placed.measured, placed.profiles)
         self._ready.pop(name, None)
 
     def drop(self, name: str) -> None:
@@ -68,7 +70,7 @@ class Backlog:
                 return
             due, decision = self._waiting.pop(name), decisions[name]
             base = with_measured(frames[name], due.measured)
-            placed = Placed(decision, base, due.verdicts, due.planned, due.measured)
+            placed = Placed(decision, base, due.verdicts, due.planned, due.measured, due.profiles)
             self._ready[name] = complete(placed, decision.reflex)
 
     def take(self) -> Mapping[str, ServiceDecision]:

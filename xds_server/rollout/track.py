@@ -19,6 +19,7 @@ from xds_server.decision.addresses import AddressBook
 from xds_server.decision.decide import Frame, Prior, closed_links, complete, frame, place
 from xds_server.decision.health import HealthBook
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
+from xds_server.decision.profiles import Choice, chosen, follow, next_change, remembered
 from xds_server.decision.shedding import NOTHING_SHED, in_force
 from xds_server.decision.standin import stand_in
 from xds_server.decision.verdicts import Place
@@ -74,6 +75,11 @@ class Track:
     def weights(self) -> Mapping[str, tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]]:
         """Return the weights in force, by service, with the regions they are over."""
         return {name: (decision.regions, decision.weights) for name, decision in self._decisions.items()}
+
+    def profiles(self) -> Mapping[str, Mapping[str, Choice]]:
+        """Return the profiles in force that do not follow from the policy, by service and region."""
+        found = {name: remembered(regions, prior.profiles) for name, (regions, prior) in self.priors.items()}
+        return {name: choices for name, choices in found.items() if choices}
 
     def names(self, book: AddressBook) -> frozenset[str]:
         """Return the host names that must be looked up."""
@@ -182,6 +188,8 @@ class Track:
         prior = self._prior(base, verdicts)
         forced = self._forced and before is None
         placed = place(base, verdicts, prior, forced=forced, measured=measured, ordered=wanted, now=now)
+        profiles = follow(base.service, placed.decision, prior.profiles if prior else (), now)
+        placed = replace(placed, profiles=chosen(profiles))
         if at_once or before is None:
             self._backlog.drop(name)
             after = complete(placed, prior.reflex if prior else ())
@@ -189,23 +197,25 @@ class Track:
             self._backlog.add(name, placed)
             after = stand_in(placed, before)
         shedding = in_force(after, prior.shedding if prior else NOTHING_SHED, now)
-        self._wake(name, shedding.settles_at(now))
+        self._wake(name, shedding.settles_at(now), next_change(profiles, now))
         closed = closed_links(base, measured)
-        return self._replace(after, Prior(after.weights, after.verdicts, after.reflex, closed, wanted, shedding))
+        return self._replace(
+            after, Prior(after.weights, after.verdicts, after.reflex, closed, wanted, shedding, profiles)
+        )
 
-    def _wake(self, name: str, at: float | None) -> None:
-        """Decide a service again at that time, whatever happens until then."""
+    def _wake(self, name: str, *times: float | None) -> None:
+        """Decide a service again at the first of these times, whatever happens until then."""
         self._due.pop(name, None)
-        if at is not None:
+        if at := min((at for at in times if at is not None), default=None):
             self._due[name] = at
 
     def _replace(self, after: ServiceDecision, prior: Prior) -> list[Moved]:
         """Put a decision in force; return what was and what is, if that differs."""
         before = self._decisions.get(after.service)
+        self.priors[after.service] = (after.regions, prior)
         if after == before:
             return []
         self._decisions[after.service] = after
-        self.priors[after.service] = (after.regions, prior)
         return [(before, after)]
 
     @staticmethod

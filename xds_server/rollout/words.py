@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from xds_server.model import TOTAL_WEIGHT, Event, ServiceDecision, Shed
 from xds_server.policy.diff import changes
 from xds_server.policy.types import Policy
@@ -24,7 +26,7 @@ def moves(before: ServiceDecision | None, after: ServiceDecision, now: float) ->
         views = [f"{view}: {_shift(after.regions, old, new)}" for view, old, new in rows if old != new]
         fields = (("service", after.service), ("views", str(len(views))))
         events.append(Event("weights.changed", now, f"{after.service} from {'; from '.join(views)}", "info", fields))
-    events += _refusals(before, after, now)
+    events += [*_refusals(before, after, now), *_profiles(before, after, now)]
     was = before.overload if before is not None else 1.0
     if after.overload > 1.0 and was <= 1.0:
         short = f"{after.service}: demand exceeds capacity, every region at {after.overload:.0%}"
@@ -46,6 +48,26 @@ def _refusals(before: ServiceDecision | None, after: ServiceDecision, now: float
     reasons = {view: shed.reason for view, shed in zip(after.regions, after.shed, strict=True) if shed}
     told = "; ".join(f"from {view} {share}: {reasons[view]}" for view, share in shares.items())
     return [Event("load.shed", now, f"{after.service} refuses {told}", "info" if was else "alarm", fields)]
+
+
+def _profiles(before: ServiceDecision | None, after: ServiceDecision, now: float) -> Iterator[Event]:
+    """Yield an event for each region whose outlier detection has another profile: its clusters are edited."""
+    if before is None or before.regions != after.regions or before.protection == after.protection:
+        return
+    for r, region in enumerate(after.regions):
+        was, found = _profile(before, r), _profile(after, r)
+        if was is not None and found is not None and was[:2] != found[:2]:
+            what = f"outlier detection of {after.service} in {region}: {was[0]} → {found[0]}, at most {found[1]} %"
+            fields = (("service", after.service), ("region", region), ("profile", found[0]))
+            yield Event("protection.changed", now, f"{what} of the hosts: {found[2]}", "info", fields)
+
+
+def _profile(decision: ServiceDecision, region: int) -> tuple[str, int, str] | None:
+    """Return a region's profile, which is the same in every view: name, most percent of hosts, and why."""
+    for row in decision.protection:
+        if (found := row[region]) is not None:
+            return found.outlier_profile, found.max_ejection_percent, dict(found.reasons).get("outlier_profile", "")
+    return None
 
 
 def _refused(decision: ServiceDecision | None) -> dict[str, str]:

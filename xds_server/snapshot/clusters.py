@@ -1,7 +1,8 @@
 """Region clusters (CDS): `checkout@us-east-1`, one service in one region, as one view's Envoys get it.
 
 Editing a cluster makes Envoy build it anew: connections close, host counters and ejections are forgotten. So nothing
-here may follow health or load; weights travel in routes, reflex plans and overprovisioning in assignments.
+here follows health or load but the outlier profile, seldom and never in an incident (decision/profiles.py); weights
+travel in routes, reflex plans and overprovisioning in assignments.
 
 - **Least request** (Envoy, "Supported load balancers"): of two hosts picked at random the one with fewer requests in
   flight. A host that hangs collects requests and is avoided before it is ejected. Round robin goes on feeding it.
@@ -75,14 +76,52 @@ OUTLIER_PROFILES = MappingProxyType(
             max_ejection_ms=60_000,
             jitter_ms=1_000,
         ),
-        # For services with few hosts and rough networks: more evidence, shorter sentences.
-        "gentle": OutlierProfile(
-            failures=5,
+        # The only host is the region: try it again soon.
+        "one-host": OutlierProfile(
+            failures=3,
             percent=95,
             volume=200,
             interval_ms=3_000,
             ejection_ms=5_000,
             max_ejection_ms=20_000,
+            jitter_ms=1_000,
+        ),
+        # One of many gets few requests from one Envoy, and is easily spared.
+        "many-hosts": OutlierProfile(
+            failures=3,
+            percent=70,
+            volume=50,
+            interval_ms=3_000,
+            ejection_ms=15_000,
+            max_ejection_ms=120_000,
+            jitter_ms=1_000,
+        ),
+        "degraded": OutlierProfile(
+            failures=2,
+            percent=60,
+            volume=50,
+            interval_ms=3_000,
+            ejection_ms=20_000,
+            max_ejection_ms=120_000,
+            jitter_ms=1_000,
+        ),
+        "repeat-offender": OutlierProfile(
+            failures=2,
+            percent=60,
+            volume=50,
+            interval_ms=3_000,
+            ejection_ms=30_000,
+            max_ejection_ms=300_000,
+            jitter_ms=1_000,
+        ),
+        # Hosts are not the cause: much evidence, short sentences.
+        "all-bad": OutlierProfile(
+            failures=10,
+            percent=100,
+            volume=1_000,
+            interval_ms=3_000,
+            ejection_ms=2_000,
+            max_ejection_ms=10_000,
             jitter_ms=1_000,
         ),
     }

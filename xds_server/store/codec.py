@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from xds_server.controller import Memory
+from xds_server.decision.profiles import BY_HEALTH, Choice
 from xds_server.decision.verdicts import Belief, Place
 from xds_server.model import TOTAL_WEIGHT, Health, Table, Verdict
 
@@ -28,6 +29,10 @@ def to_json(memory: Memory, now: float) -> dict[str, Any]:
             for service, (regions, table) in sorted(memory.weights.items())
         },
         "addresses": {host: list(ips) for host, ips in sorted(memory.addresses.items())},
+        "profiles": {
+            service: {region: list(choice) for region, choice in sorted(choices.items())}
+            for service, choices in sorted(memory.profiles.items())
+        },
     }
 
 
@@ -38,6 +43,10 @@ def from_json(data: Mapping[str, Any], now: float) -> Memory:
             beliefs=dict(_belief(item, now) for item in data["beliefs"]),
             weights={str(service): _weights(service, item) for service, item in data["weights"].items()},
             addresses={str(host): tuple(str(ip) for ip in ips) for host, ips in data["addresses"].items()},
+            profiles={
+                str(service): {str(region): _choice(item) for region, item in choices.items()}
+                for service, choices in data.get("profiles", {}).items()
+            },
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CorruptError(f"{type(error).__name__}: {error}") from error
@@ -79,6 +88,13 @@ def _belief(item: Mapping[str, Any], now: float) -> tuple[Place, Belief]:
         ramp=_fraction(item["ramp"]),
     )
     return Place(str(item["service"]), str(item["region"])), belief
+
+
+def _choice(item: list[Any]) -> Choice:
+    profile, percent, reason, ejection_reason = item
+    if profile not in BY_HEALTH or not 0 < int(percent) <= 100:
+        raise CorruptError(f"{profile} at {percent} % is no profile of outlier detection")
+    return Choice(str(profile), int(percent), str(reason), str(ejection_reason))
 
 
 def _weights(service: str, item: Mapping[str, Any]) -> tuple[tuple[str, ...], Table]:
