@@ -1,4 +1,4 @@
-"""docs/operating.md names every page and every metric there is, and no other."""
+"""http-api.md names every path with its role, operating.md every command and metric there is, and no other."""
 
 from __future__ import annotations
 
@@ -7,28 +7,47 @@ from pathlib import Path
 
 from click import Context
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.routing import Route
 
 from tests.operator.world import Process, client, strained
 from tests.signals.world import in_loop
 from xds_server.cli import main
 from xds_server.model import Address, Event, Observation, SourceStatus, Target, ViewKey
+from xds_server.operator.access import needed
 from xds_server.operator.admin import AdminApp
 from xds_server.operator.metrics import Metrics
+from xds_server.operator.openapi.operations import operations
 from xds_server.operator.views import PolicyStatus
 from xds_server.protocol.events import Acked, Sent
 from xds_server.transport.clients import ClientEvent, Closed
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "operating.md").read_text()
 
 
-def first_column(pattern: str) -> dict[str, str]:
+def first_column(pattern: str, page: str = PAGE) -> dict[str, str]:
     """Return what the tables' first column names, and the rest of each row."""
-    return dict(re.findall(rf"^\| `({pattern})` \|(.*)$", PAGE, re.MULTILINE))
+    return dict(re.findall(rf"^\| `({pattern})` \|(.*)$", page, re.MULTILINE))
 
 
-def test_every_page_is_documented() -> None:
-    paths = {route.path for route in AdminApp(Process()).app().routes}  # type: ignore[attr-defined]
-    assert set(first_column(r"/[^`]*")) == paths
+def test_every_path_is_documented_with_its_role() -> None:
+    page = (DOCS / "http-api.md").read_text()
+    documented = {path: row.split("|")[0].split() for path, row in first_column(r"/[^`]*", page).items()}
+    needs: dict[str, list[str]] = {}
+    for route in AdminApp(Process()).app().routes:
+        assert isinstance(route, Route)
+        methods = sorted((route.methods or set()) - {"HEAD"})
+        roles = [role or "none" for role in (needed(method, route.path) for method in methods)]
+        words = [f"`{role}`" if role != "none" else role for role in roles]
+        needs[route.path] = words if len(words) == 1 else [f"{words[0]};", "`POST`:", words[1]]
+    assert documented == needs
+
+
+def test_every_error_status_of_the_api_is_documented() -> None:
+    page = (DOCS / "http-api.md").read_text()
+    documented = set(re.findall(r"\b(\d{3})\b", " ".join(re.findall(r"^\| (\d{3}[^|]*)\|", page, re.MULTILINE))))
+    statuses = {str(status) for operation in operations().values() for status in operation.errors}
+    assert documented == statuses | {"401", "403", "405", "421", "500"}
 
 
 def test_every_command_is_documented() -> None:

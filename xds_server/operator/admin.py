@@ -19,7 +19,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Iterator
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -31,6 +31,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from xds_server import __version__
 from xds_server.decision.what_if import MOST_DEMAND, Loss
 from xds_server.history.chronicle import Chronicle
 from xds_server.model import Address, Decision
@@ -41,6 +42,7 @@ from xds_server.operator.events import KEPT, EventLog
 from xds_server.operator.history_pages import HistoryPages
 from xds_server.operator.https import Connection, Https
 from xds_server.operator.live import live_topics, stream
+from xds_server.operator.openapi.document import document
 from xds_server.operator.order_desk import OrderDesk
 from xds_server.operator.orders_api import OrdersApi
 from xds_server.operator.plans import plans_json
@@ -149,6 +151,7 @@ class AdminApp:
             "/metrics": ("for Prometheus", self._metrics),
             "/api/v1/status": ("everything on one screen: regions, services, clients, alarms that hold", self._status),
             "/api/v1/stream": ("what is new, as server-sent events", self._stream),
+            "/api/v1/openapi.json": ("this API, as OpenAPI 3.1", self._openapi),
             "/api/v1/decision": ("weights, verdicts, plans, protection, with reasons; ?service=S", self._decision),
             "/api/v1/events": ("what happened; ?after=SEQ&limit=N pages forward", self._events),
             "/api/v1/fleet": ("connected Envoys, what each has and rejected, and what is kept back", self._fleet),
@@ -171,14 +174,20 @@ class AdminApp:
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
-        return Starlette(
-            routes=[
-                *(Route(path, handler, methods=["GET"]) for path, (_, handler) in self._pages.items()),
-                *(Route(path, handler, methods=["POST"]) for path, (_, handler) in self._posts.items()),
-            ],
+        app = Starlette(
+            routes=list(self._routes()),
             middleware=[Middleware(TrustedHosts, names=self._names), Middleware(Access, door=self._door)],
-            exception_handlers={HTTPException: _problem},
+            exception_handlers={HTTPException: _problem, 500: _crashed},
         )
+        app.router.redirect_slashes = False
+        return app
+
+    def _routes(self) -> Iterator[Route]:
+        """Yield one route a path, so that a wrong method is told all the right ones."""
+        for path in self._pages | self._posts:
+            get, post = (handlers.get(path, ("", _nothing))[1] for handlers in (self._pages, self._posts))
+            methods = ["GET"] * (path in self._pages) + ["POST"] * (path in self._posts)
+            yield Route(path, _by_method(get, post), methods=methods)
 
     async def _index(self, request: Request) -> Response:
         if wants_page(request):
@@ -213,6 +222,9 @@ class AdminApp:
             wall=time.time(),
         )
         return _json(await asyncio.to_thread(status_json, seen))
+
+    async def _openapi(self, _: Request) -> Response:
+        return _json(document(__version__))
 
     async def _stream(self, _: Request) -> Response:
         return stream(self.broadcast)
@@ -315,6 +327,22 @@ def _page(answer: Callable[[Request], Awaitable[object]]) -> Handler:
 def _json(value: object) -> Response:
     body = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Response(body + "\n", media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def _by_method(get: Handler, post: Handler) -> Handler:
+    async def handle(request: Request) -> Response:
+        return await (post if request.method == "POST" else get)(request)
+
+    return handle
+
+
+async def _nothing(_: Request) -> Response:
+    raise AssertionError
+
+
+async def _crashed(_: Request, _error: Exception) -> Response:
+    """Answer for a bug of ours, which is logged besides."""
+    return problem(500, "a bug of this server; its log has the details")
 
 
 async def _problem(_: Request, error: Exception) -> Response:

@@ -93,14 +93,14 @@ def _fields(body: object, known: frozenset[str]) -> Mapping[str, Any]:
 
 def _kind(fields: Mapping[str, Any]) -> Kind:
     given = fields.get("kind")
-    if given not in {kind.value for kind in Kind}:
+    if given not in [kind.value for kind in Kind]:
         raise BadRequestError(f"kind must be one of {', '.join(Kind)}")
     return Kind(given)
 
 
 def _on_harm(fields: Mapping[str, Any], rules: OrderRules) -> OnHarm:
     given = fields.get("on_harm", rules.on_harm)
-    if given not in {choice.value for choice in OnHarm}:
+    if given not in [choice.value for choice in OnHarm]:
         raise BadRequestError(f"on_harm must be one of {', '.join(OnHarm)}")
     return OnHarm(given)
 

@@ -109,7 +109,7 @@ class OrdersApi:
     async def _body(self, request: Request) -> object:
         try:
             return json.loads(await self._read(request))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise HTTPException(400, f"the body is not JSON: {error}") from error
 
 

@@ -1,0 +1,1 @@
+"""The HTTP API as an OpenAPI 3.1 document."""
