@@ -20,8 +20,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -55,7 +55,7 @@ from xds_server.signals.policy_reader import Accepted, PolicyReader, Reading, Re
 from xds_server.signals.probes import Prober
 from xds_server.signals.resource_folder import FolderTexts
 from xds_server.signals.services import Signal, SignalServices
-from xds_server.signals.tls_files import TlsPaths
+from xds_server.signals.tls_files import TlsFiles, TlsPaths
 from xds_server.snapshot.health_checks import specifier
 from xds_server.store.codec import CorruptError, from_json
 from xds_server.store.directory import StateDirectory, StateError
@@ -64,6 +64,7 @@ from xds_server.store.record_files import RECORD
 from xds_server.store.recorder import Recorder
 from xds_server.store.state import KeptPolicy, State
 from xds_server.transport.clients import ClientEvent, ClientStatus
+from xds_server.transport.csds import is_loopback
 from xds_server.transport.options import TransportOptions
 from xds_server.transport.publisher import Publisher
 from xds_server.transport.server import BindError, XdsServer
@@ -165,8 +166,18 @@ def _first_policy(options: Options, state: State | None) -> Accepted:
 
 
 def _fit(reading: Reading, options: Options) -> Reading:
-    """Refuse a policy with `clients` where nobody is asked for a certificate: all would be locked out."""
-    if isinstance(reading, Rejected) or not reading.policy.clients or options.asks_certificates:
+    """Refuse a policy with `clients` where nobody is asked for a certificate: all would be locked out.
+
+    Warn of one with private keys where the xDS port does not speak TLS, unless it stays on this machine.
+    """
+    if isinstance(reading, Rejected):
+        return reading
+    keys = [name for name, service in reading.policy.services.items() if service.tls is not None and service.tls.key]
+    if keys and options.tls is None and not is_loopback(f"ipv4:{_shown(*options.xds)}"):
+        path = f"{options.policy}: services.{keys[0]}.tls.key"
+        words = f"{path}: Envoys get it over an xDS port without TLS; start with --xds-cert and --xds-key"
+        reading = replace(reading, warnings=(*reading.warnings, words))
+    if not reading.policy.clients or options.asks_certificates:
         return reading
     words = "clients: says which certificates may speak as whom, but none are asked for; start with --xds-ca"
     return Rejected(str(options.policy), (f"{options.policy}: {words}, or remove it",))
@@ -252,6 +263,7 @@ class _Desk:
             certificates=self._certificates,
             handshakes=lambda: self._tls.handshakes if self._tls is not None else 0,
         )
+        self._service_tls: Mapping[str, TlsFiles] = {}
         self._offered: Accepted | None = None
         self._rolled_back: Policy | None = None
         self._status = PolicyStatus(str(options.policy))
@@ -349,6 +361,9 @@ class _Desk:
     def _in_force(self, policy: Policy) -> None:
         """Note that a policy is in force: all Envoys are assigned under it, and it is the one to keep."""
         self._door.follow(policy)
+        if self._offered is not None and self._offered.policy.digest == policy.digest:
+            self._service_tls = self._offered.tls
+            self._prober.set_tls(self._offered.tls)
         self._signals.follow(policy)
         self._status = PolicyStatus(str(self._options.policy), policy.digest, self._status.rejected)
         self.xds.reassign()
@@ -467,7 +482,8 @@ class _Desk:
 
     def _certificates(self) -> dict[str, float]:
         """Return when each certificate of ours expires, in seconds since 1970."""
-        ends = {"xds": self._tls.ends if self._tls is not None else None, "admin": self._access.ends}
+        ends = {f"services.{name}": found.ends for name, found in self._service_tls.items()}
+        ends |= {"xds": self._tls.ends if self._tls is not None else None, "admin": self._access.ends}
         return {name: at for name, at in ends.items() if at is not None}
 
     def quarantined(self) -> tuple[Held, ...]:

@@ -11,6 +11,7 @@ from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
 from xds_server.rollout.news import Joined
 from xds_server.snapshot.resource import Snapshot
+from xds_server.snapshot.tls import with_file_names
 from xds_server.store.codec import CorruptError, from_json
 from xds_server.store.state import STATE, kept
 
@@ -28,7 +29,7 @@ def last_snapshot(state_dir: Path, node_cluster: str, region: str) -> Snapshot:
     if state is None or text is None:
         raise NothingKeptError(f"{state_dir} holds no decision: it is filled by `xds-server serve … --state-dir`")
     try:
-        policy = parse(text, str(state_dir / STATE)).policy
+        policy = with_file_names(parse(text, str(state_dir / STATE)).policy)
         memory = from_json(state, 0.0)
     except (PolicyError, CorruptError) as error:
         raise NothingKeptError(f"{state_dir} cannot be used: {error}") from error

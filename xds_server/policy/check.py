@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations
 
 from xds_server.model import Endpoint
+from xds_server.policy.check_tls import check_tls
 from xds_server.policy.kinds import Tree
 from xds_server.policy.reading import Reading, below
 from xds_server.policy.settings import Settings
@@ -32,6 +33,7 @@ def check(tree: Tree, settings: Mapping[str, Settings], reading: Reading) -> Non
     _classes(tree, reading)
     _uses(tree, reading)
     _clients(tree, reading)
+    check_tls(tree.get("services", {}), reading)
     _drills(tree, reading)
     _expiry(tree.get("orders", {}), reading)
     _warn_services(tree, settings, reading)

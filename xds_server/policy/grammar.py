@@ -15,6 +15,7 @@ from xds_server.policy.scalars import (
     count,
     duration,
     endpoint,
+    file,
     flag,
     grpc_service,
     header_host,
@@ -51,6 +52,7 @@ HEALTH = Section(
         Key("port", count(1, 65_535), "Port that is probed. Without it, the endpoint's own."),
         Key("statuses", ListOf(status(), "[200, 204]"), "HTTP statuses that mean healthy.", default=[200]),
         Key("body", body_text(), "Text that a healthy answer's body contains, in its first 16 KiB."),
+        Key("tls", flag(), "Whether probes speak TLS. Without it, they do if the service does."),
         Key("grpc_service", grpc_service(), "Service that a gRPC probe asks for. Without it, the server as a whole."),
         Key(
             "interval",
@@ -241,6 +243,20 @@ DEPLOYMENT = Section(
     form="a mapping with endpoints and capacity",
 )
 
+TLS = Section(
+    (
+        Key("ca", file(), "Authorities that the endpoints' certificates must come from (PEM).", required=True),
+        Key(
+            "sni",
+            host(),
+            "The name to ask for, which their certificates must hold. Without it, each endpoint's own host name.",
+        ),
+        Key("certificate", file(), "Certificate chain that sidecars and probes show (PEM). Without it, none."),
+        Key("key", file(), "Its private key, without a passphrase."),
+    ),
+    form="a mapping with ca",
+)
+
 SERVICE = Section(
     (
         Key(
@@ -249,6 +265,12 @@ SERVICE = Section(
             "Values of `Host` (`:authority`) that select the service, on any port. Without it, the service's name.",
         ),
         *SETTINGS,
+        Key(
+            "tls",
+            TLS,
+            "Has sidecars speak TLS to the endpoints. Paths are relative to the policy file; a rotated file "
+            "is taken in.",
+        ),
         Key(
             "demand",
             MapOf("region", rate(zero=True)),

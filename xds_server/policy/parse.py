@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -26,12 +26,14 @@ from xds_server.policy.types import (
     Deployment,
     Drills,
     Fleet,
+    HealthCheck,
     OrderRules,
     Policy,
     Region,
     Rollout,
     ScheduledDrill,
     Service,
+    Tls,
 )
 from xds_server.policy.units import listen
 
@@ -114,7 +116,7 @@ def _service(name: str, given: Tree, settings: Settings) -> Service:
         name=name,
         hosts=tuple(sorted(host for host, _ in service_hosts(name, given))),
         protocol=settings.protocol,
-        health=settings.health,
+        health=_health(given, settings.health),
         timeouts=settings.timeouts,
         retries=settings.retries,
         reserve=settings.reserve,
@@ -125,7 +127,15 @@ def _service(name: str, given: Tree, settings: Settings) -> Service:
         half_open=settings.half_open,
         demand_rps=_sorted(given.get("demand", {})),
         deployments=_sorted({region: _deployment(region, d) for region, d in given["deployments"].items()}),
+        tls=Tls(**given["tls"]) if "tls" in given else None,
     )
+
+
+def _health(given: Tree, health: HealthCheck) -> HealthCheck:
+    """Return how a service is probed: by TLS if it speaks it, unless it says that its probes do not."""
+    if "tls" not in given:
+        return health if health.tls is None else replace(health, tls=None)
+    return health if health.tls is False else replace(health, tls=True, server_name=given["tls"].get("sni", ""))
 
 
 def _deployment(region: str, given: Tree) -> Deployment:

@@ -21,6 +21,7 @@ from xds_server.policy.grammar import (
     SERVICE,
     SETTINGS,
     TIMEOUTS,
+    TLS,
     TRAFFIC_CLASS,
 )
 from xds_server.policy.kinds import Key, Section
@@ -32,6 +33,7 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("services.NAME", Section(tuple(key for key in SERVICE.keys if key not in SETTINGS))),
     ("services.NAME.deployments.REGION", DEPLOYMENT),
     ("defaults and services.NAME", Section(SETTINGS)),
+    ("services.NAME.tls", TLS),
     ("health", HEALTH),
     ("timeouts", TIMEOUTS),
     ("retries", RETRIES),

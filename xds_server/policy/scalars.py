@@ -179,6 +179,11 @@ def identity() -> Scalar:
     return pattern(form, units.identity, units.IDENTITY)
 
 
+def file() -> Scalar:
+    """Take the path of a file."""
+    return pattern("a path such as tls/ca.pem", units.file, units.FILE)
+
+
 def node_pattern() -> Scalar:
     """Take a pattern of node ids."""
     return pattern("a node id such as web-us-east-1-*", units.node_pattern, units.NODE_PATTERN)

@@ -42,7 +42,8 @@ class OverloadMode(StrEnum):
 class HealthCheck:
     """How a service's endpoints are probed, and when a verdict changes.
 
-    `port` is None for the endpoint's own. `statuses` are the HTTP statuses that count as healthy; `body`, if there is
+    `port` is None for the endpoint's own. With `tls` probes speak
+    it, and verify `server_name`. `statuses` are the HTTP statuses that count as healthy; `body`, if there is
     one, must be found in the answer. `grpc_service` is what a gRPC health check asks for; empty is the whole server.
     """
 
@@ -57,6 +58,8 @@ class HealthCheck:
     healthy_after: int = 3
     body: str | None = None
     grpc_service: str = ""
+    tls: bool | None = None
+    server_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,19 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """How a service's endpoints are spoken to by TLS: paths of files, as they were written, and the name to verify.
+
+    `sni` is None for each endpoint's own host name. What the files hold is in `Policy.own`.
+    """
+
+    ca: str
+    sni: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """What is routed to. `hosts` are the `:authority` values that select it; `demand_rps` is by view, may be empty."""
 
@@ -124,6 +140,7 @@ class Service:
     overload: Overload = Overload()
     half_open: float = 0.0
     """Share of a view's repeatable requests that a region gets which is down (0: none)."""
+    tls: Tls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +192,8 @@ class OwnResource:
     """A resource that the operator wrote in Envoy's own form, for the Envoys of some fleets and regions (None: all).
 
     `body` is opaque here: the serialized message, which may hold a secret. `needs` are type and name of what it refers
-    to, `aliases` other names that it may be asked for by. Made by `snapshot/own` alone.
+    to, `aliases` other names that it may be asked for by. Made by `snapshot/own`, and by `snapshot/tls.py` of services'
+    certificates.
     """
 
     type_url: str

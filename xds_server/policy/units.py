@@ -27,6 +27,7 @@ HEADER_HOST = r"[A-Za-z0-9._:\[\]-]{1,255}"
 BODY = r"[ -~]{1,200}"
 GRPC_SERVICE = r"[A-Za-z_][A-Za-z0-9_.-]{0,199}"
 IDENTITY = r"[a-z][a-z0-9+.-]{0,30}://[!-~]{1,480}|[A-Za-z0-9_*.-]{1,253}"
+FILE = r"[^\x00-\x1f\x7f]{1,4096}"
 NODE_PATTERN = r"[!-~]{1,256}"
 STATUS = r"[1-5][0-9]{2}(-[1-5][0-9]{2})?"
 
@@ -45,6 +46,7 @@ _HEADER_HOST = re.compile(HEADER_HOST)
 _BODY = re.compile(BODY)
 _GRPC_SERVICE = re.compile(GRPC_SERVICE)
 _IDENTITY = re.compile(IDENTITY)
+_FILE = re.compile(FILE)
 _NODE_PATTERN = re.compile(NODE_PATTERN)
 _STATUS = re.compile(STATUS)
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
@@ -191,6 +193,13 @@ def identity(text: str) -> str:
         )
     if "***" in text:
         raise TextError(f"{quoted(text)} has three stars; write * for one step, ** for any number of them")
+    return text
+
+
+def file(text: str) -> str:
+    """Read the path of a file."""
+    if _FILE.fullmatch(text) is None:
+        raise TextError(f"{quoted(text)} is not the path of a file")
     return text
 
 

@@ -127,8 +127,9 @@ class Encoder:
         known = self._places.get(id(value))
         if known is not None:
             return known[1]
-        self._parts.append([len(self._parts), self._items(number, taken)])
-        place = [_PART, len(self._parts) - 1]
+        written = self._items(number, taken)  # first what stands in it, which may be parts, too
+        place = [_PART, len(self._parts)]
+        self._parts.append([len(self._parts), written])
         self._places[id(value)] = (value, place)
         return place
 

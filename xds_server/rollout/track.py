@@ -101,8 +101,9 @@ class Track:
                     if found is None or not _is_address(endpoint, found):
                         found = book.of(endpoint)
                     self.addresses[endpoint] = found
+                    check = _check(service.health, endpoint)
                     for address in found:
-                        self.targets[Target(name, region, address)] = service.health
+                        self.targets.setdefault(Target(name, region, address), check)
         return (known, before) != (self.addresses, self.targets)
 
     def located(self, book: AddressBook) -> bool:
@@ -293,3 +294,8 @@ def _frames(policy: Policy, earlier: Track | None) -> dict[str, Frame]:
 
 def _same(before: Snapshot | None, after: Snapshot) -> bool:
     return before is not None and before.versions == after.versions
+
+
+def _check(health: HealthCheck, endpoint: Endpoint) -> HealthCheck:
+    """Return how an endpoint is probed: by TLS under its own name, unless the service has one for all."""
+    return replace(health, server_name=endpoint.host) if health.tls and not health.server_name else health

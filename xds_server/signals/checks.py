@@ -6,6 +6,9 @@ one (aiohttp does this for GET), or an idle timeout at the endpoint would look l
 like any other. The body is read, up to a bound, because a connection with half an answer in it cannot be kept; what
 the policy expects in it is looked for in its first `SEARCHED` bytes.
 
+With TLS all three kinds shake hands, show the service's certificate if it has one, and verify the name; a TCP probe
+then closes. The handshake is part of the probe, and of its time.
+
 gRPC probes are in grpc_check.py.
 
 What is our own trouble (no file descriptor, no free local port) says nothing about the endpoint: `Trouble`, which the
@@ -16,6 +19,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ssl
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -23,6 +28,7 @@ from yarl import URL
 from xds_server.model import Address, Target
 from xds_server.policy.types import HealthCheck, ProbeKind
 from xds_server.signals.grpc_check import GrpcCheck
+from xds_server.signals.probe_tls import ProbeTls
 
 MAX_BODY = 64 * 1024
 """Bytes of a health answer that are read; more than any health page needs, the connection is dropped beyond it."""
@@ -63,14 +69,19 @@ def new_session() -> aiohttp.ClientSession:
 class Check:
     """How one target is probed. Made once per target, so that nothing is parsed per probe."""
 
-    def __init__(self, target: Target, check: HealthCheck) -> None:
+    def __init__(self, target: Target, check: HealthCheck, tls: ProbeTls | None = None) -> None:
+        assert (tls is not None) == bool(check.tls)
         address = target.address if check.port is None else Address(target.address.ip, check.port)
         self._address = address
         self._kind = check.kind
         self._statuses = check.statuses
         self._body = check.body.encode() if check.body is not None else b""
-        self._grpc = GrpcCheck(address, check.grpc_service) if check.kind is ProbeKind.GRPC else None
-        self._url = URL(f"http://{address}{check.path}", encoded=True)
+        self._tls = tls.context if tls is not None else None
+        self._name = check.server_name or None
+        credentials = tls.credentials() if tls is not None and check.kind is ProbeKind.GRPC else None
+        is_grpc = check.kind is ProbeKind.GRPC
+        self._grpc = GrpcCheck(address, check.grpc_service, credentials, check.server_name) if is_grpc else None
+        self._url = URL(f"{'https' if tls is not None else 'http'}://{address}{check.path}", encoded=True)
         self._headers = {"host": check.host or str(address)}
 
     async def run(self, session: aiohttp.ClientSession) -> str:
@@ -90,7 +101,8 @@ class Check:
             await self._grpc.close()
 
     async def _get(self, session: aiohttp.ClientSession) -> str:
-        async with session.get(self._url, headers=self._headers, allow_redirects=False) as response:
+        more: dict[str, Any] = {"ssl": self._tls, "server_hostname": self._name} if self._tls is not None else {}
+        async with session.get(self._url, headers=self._headers, allow_redirects=False, **more) as response:
             left, start = MAX_BODY, bytearray()
             while left > 0 and (piece := await response.content.read(left)):
                 left -= len(piece)
@@ -101,14 +113,19 @@ class Check:
 
     async def _connect(self) -> str:
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_connection(asyncio.Protocol, self._address.ip, self._address.port)
+        more: dict[str, Any] = {"ssl": self._tls, "server_hostname": self._name} if self._tls is not None else {}
+        transport, _ = await loop.create_connection(asyncio.Protocol, self._address.ip, self._address.port, **more)
         transport.abort()
         return ""
 
 
 def _words(error: aiohttp.ClientError | OSError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return _tls_words(error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorError):
         error = error.os_error
+    if isinstance(error, ssl.SSLError):
+        return _tls_words(error)
     if isinstance(error, TimeoutError):
         return "connection timed out"
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -118,3 +135,11 @@ def _words(error: aiohttp.ClientError | OSError) -> str:
     if error.errno in _OURS:
         raise TroubleError(error.strerror or str(error)) from error
     return _WORDS.get(error.errno or 0) or (error.strerror or str(error) or type(error).__name__).lower()
+
+
+def _tls_words(error: Exception) -> str:
+    """Return why a handshake failed: OpenSSL's own words for a certificate, else the name of its error."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {error.verify_message}"
+    reason = error.reason if isinstance(error, ssl.SSLError) else None
+    return f"TLS: {(reason or 'no handshake').replace('_', ' ').lower()}"

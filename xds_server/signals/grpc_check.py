@@ -1,4 +1,4 @@
-"""A probe by gRPC's health protocol (grpc.health.v1, `Health/Check`) over a kept connection without TLS.
+"""A probe by gRPC's health protocol (grpc.health.v1, `Health/Check`) over a kept connection.
 
 Each target has a channel of its own. gRPC waits longer and longer between attempts to connect, up to two minutes, and
 fails calls at once meanwhile; a probe would then see a recovery minutes late, so the wait is bounded by
@@ -34,7 +34,11 @@ _OPTIONS = (
 class GrpcCheck:
     """Asks one address after the health of one service; the channel is opened by the first probe."""
 
-    def __init__(self, address: Address, service: str) -> None:
+    def __init__(
+        self, address: Address, service: str, credentials: grpc.ChannelCredentials | None = None, peer: str = ""
+    ) -> None:
+        self._credentials = credentials
+        self._options = (*_OPTIONS, ("grpc.ssl_target_name_override", peer)) if peer else _OPTIONS
         self._target = f"ipv6:{address}" if ":" in address.ip else f"ipv4:{address}"
         name = service.encode()
         length = bytes((len(name) & 0x7F | 0x80, len(name) >> 7)) if len(name) > 0x7F else bytes((len(name),))
@@ -44,13 +48,18 @@ class GrpcCheck:
     async def run(self) -> str:
         """Probe once; return "" if it serves, else why not. Raises OSError if this process is out of descriptors."""
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+            self._channel = self._new_channel()
         check = self._channel.unary_unary(METHOD)
         try:
             answer = await check(self._request)
         except grpc.aio.AioRpcError as error:
             return _words(error)
         return "" if (status := status_of(answer)) == "SERVING" else f"gRPC health: {status}"
+
+    def _new_channel(self) -> grpc.aio.Channel:
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(self._target, options=self._options)
+        return grpc.aio.secure_channel(self._target, self._credentials, options=self._options)
 
     async def close(self) -> None:
         """Close the connection."""

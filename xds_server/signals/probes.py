@@ -26,6 +26,8 @@ import aiohttp
 from xds_server.model import Observation, Target
 from xds_server.policy.types import HealthCheck
 from xds_server.signals.checks import Check, TroubleError, new_session
+from xds_server.signals.probe_tls import ProbeTls
+from xds_server.signals.tls_files import TlsFiles
 
 VANTAGE = "controlplane"
 
@@ -55,7 +57,8 @@ class Prober:
         self._chance = chance
         self._slots = asyncio.Semaphore(concurrency)
         self._wanted: dict[Target, HealthCheck] = {}
-        self._tasks: dict[Target, tuple[HealthCheck, asyncio.Task[None]]] = {}
+        self._tls: dict[str, ProbeTls] = {}
+        self._tasks: dict[Target, tuple[HealthCheck, ProbeTls | None, asyncio.Task[None]]] = {}
         self._changed = asyncio.Event()
         self.void = 0
         """Probes that said nothing about their target: this process was stalled or out of resources."""
@@ -63,6 +66,15 @@ class Prober:
     def set_targets(self, targets: Mapping[Target, HealthCheck]) -> None:
         """Probe these from now on. A target with the same check keeps its schedule."""
         self._wanted = dict(targets)
+        self._changed.set()
+
+    def set_tls(self, files: Mapping[str, TlsFiles]) -> None:
+        """Speak TLS by these files from now on, by service; targets whose check wants TLS and has no files wait."""
+        before = self._tls
+        self._tls = {
+            service: known if (known := before.get(service)) is not None and known.files == found else ProbeTls(found)
+            for service, found in files.items()
+        }
         self._changed.set()
 
     async def run(self) -> None:
@@ -74,16 +86,23 @@ class Prober:
                 self._reconcile(group, session)
 
     def _reconcile(self, group: asyncio.TaskGroup, session: aiohttp.ClientSession) -> None:
-        for target, (check, task) in list(self._tasks.items()):
-            if self._wanted.get(target) != check:
+        for target, (check, tls, task) in list(self._tasks.items()):
+            if self._wanted.get(target) != check or self._tls_for(target, check) is not tls:
                 task.cancel()
                 del self._tasks[target]
         for target, check in self._wanted.items():
-            if target not in self._tasks:
-                self._tasks[target] = (check, group.create_task(self._follow(session, target, check)))
+            tls = self._tls_for(target, check)
+            if target not in self._tasks and (tls is not None or not check.tls):
+                task = group.create_task(self._follow(session, target, check, tls))
+                self._tasks[target] = (check, tls, task)
 
-    async def _follow(self, session: aiohttp.ClientSession, target: Target, check: HealthCheck) -> None:
-        prepared, interval, timeout = Check(target, check), check.interval_ms / 1000, check.timeout_ms / 1000
+    def _tls_for(self, target: Target, check: HealthCheck) -> ProbeTls | None:
+        return self._tls.get(target.service) if check.tls else None
+
+    async def _follow(
+        self, session: aiohttp.ClientSession, target: Target, check: HealthCheck, tls: ProbeTls | None
+    ) -> None:
+        prepared, interval, timeout = Check(target, check, tls), check.interval_ms / 1000, check.timeout_ms / 1000
         await asyncio.sleep(self._chance() * min(SPREAD_S, interval))
         try:
             while True:

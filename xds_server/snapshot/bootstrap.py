@@ -19,7 +19,8 @@ all resources come on one stream.
 
 `static_bootstrap` is the break-glass one: a snapshot as static resources. The Envoy needs no control plane and follows
 none: weights stand still, the reflex plan works. Start it again with the normal bootstrap when the control plane is
-back. Envoy could take both (static clusters beside dynamic ones), but names would clash, and static ones win for ever.
+back. Secrets name the files of the policy, so that no private key is printed. Envoy could take both (static clusters
+beside dynamic ones), but names would clash, and static ones win for ever.
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.resource_monitors.downstream_connections.v3 import downstream_connections_pb2
 from envoy.extensions.resource_monitors.fixed_heap.v3 import fixed_heap_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from xds_server.snapshot import access_log, runtime
-from xds_server.snapshot.bootstrap_tls import ClientTls, transport_socket
+from xds_server.snapshot.bootstrap_tls import ClientTls, transport_socket, with_static_secrets
 from xds_server.snapshot.clusters import HTTP_OPTIONS, ads_source, http2_keepalive
 from xds_server.snapshot.endpoints import is_host_name, socket_address
 from xds_server.snapshot.resource import Resource, Snapshot, TypeUrl
@@ -109,6 +111,9 @@ def static_bootstrap(options: BootstrapOptions, snapshot: Snapshot) -> bootstrap
     message = _base(options)
     message.static_resources.clusters.extend(
         _static_cluster(cluster, snapshot) for cluster in snapshot.resources.get(TypeUrl.CLUSTER, {}).values()
+    )
+    message.static_resources.secrets.extend(
+        secret_pb2.Secret.FromString(secret.body) for secret in snapshot.resources.get(TypeUrl.SECRET, {}).values()
     )
     message.static_resources.listeners.extend(
         _static_listener(listener, snapshot) for listener in snapshot.resources.get(TypeUrl.LISTENER, {}).values()
@@ -245,6 +250,8 @@ def _static_cluster(resource: Resource, snapshot: Snapshot) -> cluster_pb2.Clust
     cluster = cluster_pb2.Cluster.FromString(resource.body)
     cluster.ClearField("eds_cluster_config")
     cluster.type = cluster_pb2.Cluster.STATIC
+    if cluster.HasField("transport_socket"):
+        cluster.transport_socket.CopyFrom(with_static_secrets(cluster.transport_socket))
     cluster.load_assignment.MergeFromString(snapshot.resources[TypeUrl.ENDPOINT][resource.name].body)
     return cluster
 

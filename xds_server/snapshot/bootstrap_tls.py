@@ -69,6 +69,17 @@ def tls_versions() -> common_pb2.TlsParameters:
     return versions(tls_minimum_protocol_version=versions.TLSv1_2, tls_maximum_protocol_version=versions.TLSv1_3)
 
 
+def with_static_secrets(socket: base_pb2.TransportSocket) -> base_pb2.TransportSocket:
+    """Return a transport socket whose secrets are those of the same names in the bootstrap itself."""
+    context = tls_pb2.UpstreamTlsContext()
+    socket.typed_config.Unpack(context)
+    common = context.common_tls_context
+    common.combined_validation_context.validation_context_sds_secret_config.ClearField("sds_config")
+    for certificate in common.tls_certificate_sds_secret_configs:
+        certificate.ClearField("sds_config")
+    return base_pb2.TransportSocket(name=socket.name, typed_config=any_of(context))
+
+
 def secret_files(tls: ClientTls) -> dict[str, str]:
     """Return the files of `sds_dir` by name: one for each secret."""
     ca = common_pb2.CertificateValidationContext(trusted_ca=_file(tls.ca), watched_directory=_watched(tls.ca))

@@ -35,6 +35,7 @@ from xds_server.snapshot.kinds import GRPC, lacking, takes_virtual_hosts
 from xds_server.snapshot.memo import Memo
 from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl, content_version
 from xds_server.snapshot.shedding import drops
+from xds_server.snapshot.tls import secrets_of, transport_socket
 
 Addresses = Mapping[Endpoint, tuple[Address, ...]]
 
@@ -218,13 +219,20 @@ class Builder:
     def _cluster(self, facts: _Facts, at: int) -> Resource:
         service, protection = facts.service, facts.protection[at]
         name = cluster_name(service.name, facts.regions[at])
-        settings = (facts.kind, service.protocol, service.timeouts.idle_ms, *_settings(protection))
-        rest = self._memo.get(settings, None, lambda: _cluster_rest(facts, protection))
+        socket = self._socket(service, facts.kind)
+        settings = (facts.kind, service.protocol, service.timeouts.idle_ms, socket, *_settings(protection))
+        needs = (Key(TypeUrl.ENDPOINT, name), *(secrets_of(service) if facts.kind != GRPC else ()))
+        rest = self._memo.get(settings, None, lambda: _cluster_rest(facts, protection, socket))
         return self._memo.get(
             ("cluster", name, facts.view, facts.kind),
-            rest,
-            lambda: _resource(TypeUrl.CLUSTER, name, named(name, rest), (Key(TypeUrl.ENDPOINT, name),)),
+            (rest, needs),
+            lambda: _resource(TypeUrl.CLUSTER, name, named(name, rest), needs),
         )
+
+    def _socket(self, service: Service, kind: str) -> bytes:
+        if service.tls is None or kind == GRPC:
+            return b""
+        return self._memo.get(("socket", service.name, kind), service, lambda: transport_socket(service, lacking(kind)))
 
     def _assignment(self, facts: _Facts, at: int) -> Resource:
         name = cluster_name(facts.service.name, facts.regions[at])
@@ -335,11 +343,11 @@ def _facts(
     )
 
 
-def _cluster_rest(facts: _Facts, protection: Protection) -> bytes:
+def _cluster_rest(facts: _Facts, protection: Protection, socket: bytes) -> bytes:
     if facts.kind == GRPC:
         return grpc_view.cluster_rest(protection)
     service = facts.service
-    return cluster_rest(service.protocol, service.timeouts.idle_ms, protection, lacking(facts.kind))
+    return cluster_rest(service.protocol, service.timeouts.idle_ms, protection, lacking(facts.kind), socket)
 
 
 def _settings(protection: Protection) -> tuple[object, ...]:

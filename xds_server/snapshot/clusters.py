@@ -134,11 +134,15 @@ def cluster_name(service: str, region: str) -> str:
 
 
 def cluster_rest(
-    protocol: Protocol, idle_ms: int, protection: Protection, lacks: frozenset[Feature] = NOTHING_LACKING
+    protocol: Protocol,
+    idle_ms: int,
+    protection: Protection,
+    lacks: frozenset[Feature] = NOTHING_LACKING,
+    socket: bytes = b"",
 ) -> bytes:
     """Return an encoded Cluster without its name: many region clusters share these bytes.
 
-    `lacks` are the features that its clients do not understand.
+    `lacks` are the features that its clients do not understand; `socket` is an encoded TransportSocket (tls.py).
     """
     cluster = cluster_pb2.Cluster(
         type=cluster_pb2.Cluster.EDS,
@@ -158,6 +162,8 @@ def cluster_rest(
     if Feature.ATTEMPT_FILTERS in lacks:
         options.ClearField("http_filters")
     cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(any_of(options))
+    if socket:
+        cluster.transport_socket.MergeFromString(socket)
     return encode(cluster)
 
 

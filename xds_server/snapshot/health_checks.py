@@ -7,6 +7,7 @@ region cluster that carries traffic. Its checks are the policy's, with these dif
 - `no_traffic_interval` is the interval. These clusters carry no traffic, and Envoy would look once a minute.
 - An endpoint that speaks gRPC is checked by opening a connection: Envoy wants HTTP/2 settings for gRPC checks that a
   health-check cluster cannot have.
+- An endpoint that is probed by TLS is checked by opening a connection, too: a health-check cluster has no secrets.
 - An expected body is looked for in the first kilobytes, as in our own probes.
 
 An empty specifier with a long interval tells an Envoy to stop watching: HDS has no word for it.
@@ -68,7 +69,7 @@ def _check(check: HealthCheck) -> health_check_pb2.HealthCheck:
         reuse_connection=BoolValue(value=True),
         alt_port=uint32(check.port) if check.port is not None else None,
     )
-    if check.kind is ProbeKind.HTTP:
+    if check.kind is ProbeKind.HTTP and not check.tls:
         message.http_health_check.CopyFrom(_http(check))
     else:
         message.tcp_health_check.SetInParent()

@@ -48,6 +48,8 @@ class Feature(Enum):
     """Elders: without it; their own rule for the first host applies."""
     RESET_BEFORE_REQUEST = "retry_on: reset-before-request"
     """Elders: plain writes are retried on connect-failure and refused-stream alone."""
+    NAMES_OF_ENDPOINTS = "auto_host_sni, auto_sni_san_validation"
+    """Elders: by TLS they ask for no name and take any of the service's (tls.py)."""
 
 
 SINCE: Mapping[Feature, Release] = MappingProxyType(
@@ -55,6 +57,7 @@ SINCE: Mapping[Feature, Release] = MappingProxyType(
         Feature.ATTEMPT_FILTERS: (1, 36),  # seen; matchers around upstream filters are younger than 1.29 (read)
         Feature.ALWAYS_EJECT_ONE: (1, 31),  # read
         Feature.RESET_BEFORE_REQUEST: (1, 31),  # read
+        Feature.NAMES_OF_ENDPOINTS: (1, 36),  # seen; whether they are older is not known
     }
 )
 

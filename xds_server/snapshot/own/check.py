@@ -17,6 +17,7 @@ from xds_server.snapshot.own.draft import NOUNS, Draft
 from xds_server.snapshot.own.message import Reference
 from xds_server.snapshot.resource import Key, TypeUrl
 from xds_server.snapshot.runtime import LAYER
+from xds_server.snapshot.tls import secrets_of
 
 
 def check(drafts: list[Draft], policy: Policy) -> None:
@@ -83,6 +84,7 @@ def _ours(policy: Policy, fleet: Fleet) -> frozenset[Key]:
     clusters = [cluster_name(service.name, region) for service in services for region in service.deployments]
     return frozenset(
         [Key(TypeUrl.LISTENER, LISTENER), Key(TypeUrl.ROUTE, ROUTE_CONFIGURATION), Key(TypeUrl.RUNTIME, LAYER)]
+        + [key for service in services for key in secrets_of(service)]
         + [Key(type_url, name) for name in clusters for type_url in (TypeUrl.CLUSTER, TypeUrl.ENDPOINT)]
     )
 
