@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from tests.support import decisions as made
+from tests.support.envoy import validate
+from xds_server.controller import Memory
 from xds_server.decision.profiles import (
     ALL_BAD,
     BY_HEALTH,
@@ -31,7 +35,10 @@ from xds_server.decision.profiles import (
 )
 from xds_server.model import Health, ServiceDecision, Verdict
 from xds_server.policy.types import Service
+from xds_server.snapshot.bootstrap import BootstrapOptions, static_bootstrap, to_yaml
+from xds_server.snapshot.build import build
 from xds_server.snapshot.clusters import OUTLIER_PROFILES
+from xds_server.store.codec import CorruptError, from_json, to_json
 
 EU, US = made.REGIONS.index("eu-west-1"), made.REGIONS.index("us-east-1")
 SERVICE = made.service()
@@ -161,6 +168,30 @@ def test_a_later_process_goes_on_with_what_was_in_force() -> None:
     assert kept == {"us-east-1": life.choices[US]}
     again = Life(standings=restored(made.REGIONS, kept, 1_000.0))
     assert again.profiles == life.profiles
+
+
+def test_what_is_kept_comes_back_and_nonsense_does_not() -> None:
+    choice = Choice(DEGRADED, 25, "it is degraded", "room")
+    kept = to_json(Memory(profiles={"checkout": {"us-east-1": choice}}), 5.0)
+    assert from_json(json.loads(json.dumps(kept)), 9.0).profiles == {"checkout": {"us-east-1": choice}}
+    older = {key: value for key, value in kept.items() if key != "profiles"}
+    assert from_json(older, 9.0).profiles == {}
+    for bad in (["standard", 25, "", ""], [DEGRADED, 0, "", ""], [DEGRADED]):
+        with pytest.raises(CorruptError):
+            from_json({**kept, "profiles": {"checkout": {"us-east-1": bad}}}, 9.0)
+
+
+@pytest.mark.envoy
+def test_a_real_envoy_takes_every_profile(tmp_path: Path) -> None:
+    of = made.service_decision(SERVICE, {"us-east-1": 1})
+    names, size = sorted(OUTLIER_PROFILES), len(made.REGIONS)
+    for some in (names[:size], names[-size:]):
+        settings = tuple(made.protection(outlier_profile=name, max_ejection_percent=25) for name in some)
+        policy = made.policy([SERVICE])
+        decision = made.decision(replace(of, protection=(settings,) * len(made.REGIONS)))
+        snapshot = build(policy, decision, made.VIEW, made.addresses(policy))
+        options = BootstrapOptions("us-east-1", "web-1", "web", "127.0.0.1", 18_000)
+        assert validate(tmp_path, to_yaml(static_bootstrap(options, snapshot))) == ""
 
 
 def test_every_profile_says_something_to_envoy() -> None:

@@ -41,11 +41,11 @@ async def becomes(sidecar: Sidecar, path: str, condition: Callable[[Any], object
     return said
 
 
-async def statuses(sidecar: Sidecar, count: int) -> Counter[int]:
-    """Send so many plain writes at once, which nobody repeats; return how often each status came."""
+async def statuses(sidecar: Sidecar, count: int, method: str = "POST") -> Counter[int]:
+    """Send so many requests at once, plain writes, which nobody repeats; return how often each status came."""
 
     async def one(http: aiohttp.ClientSession) -> int:
-        async with http.post(sidecar.url, headers={"host": "checkout.demo"}) as response:
+        async with http.request(method, sidecar.url, headers={"host": "checkout.demo"}) as response:
             await response.read()
             return response.status
 

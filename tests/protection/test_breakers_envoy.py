@@ -15,9 +15,9 @@ from tests.protection.scene import becomes, decide, publish, statuses
 from tests.signals.fleet import HOME, Scene, fleet
 from tests.signals.world import http_answer, in_loop
 from tests.support import decisions as made
-from xds_server.decision.protection import LEAST_PART
+from xds_server.decision.protection import LEAST_PART, fair_part, protect
 from xds_server.model import FleetSize
-from xds_server.policy.types import DEFAULT_FLEET
+from xds_server.policy.types import DEFAULT_FLEET, Deployment
 from xds_server.snapshot.runtime import LAYER
 
 pytestmark = pytest.mark.envoy
@@ -94,3 +94,45 @@ async def test_an_envoy_without_the_layer_keeps_the_limits_of_its_clusters(tmp_p
         sidecar = await scene.sidecar(edit=without_the_layer)
         assert LAYER not in (await sidecar.json("/runtime"))["layers"]
         assert await statuses(sidecar, BURST) == {200: BURST}
+
+
+@in_loop
+async def test_an_envoy_of_a_large_fleet_fails_over_to_a_region_320_ms_away_without_overflow(tmp_path: Path) -> None:
+    """A hundred Envoys share 20,000 req/s: each sends four times its part, all in flight for 320 ms."""
+
+    async def far(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                await asyncio.sleep(FAR_MS / 1000)
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with fleet(tmp_path, refuses, far) as scene:
+        service = replace(scene.policy.services["checkout"], deployments=wide(scene))
+        settings = protect(replace(scene.policy, latency_ms=far_apart(scene)), service, HOME)[HOME]
+        sizes = (FleetSize(DEFAULT_FLEET, HOME, ENVOYS),)
+        publish(scene, replace(decide(scene, {HOME: 1}, settings), sizes=sizes))
+        sidecar = await scene.sidecar()
+        limit = fair_part(settings, ENVOYS).max_requests
+        await becomes(sidecar, "/runtime", lambda said: runtime(said).get(MAX_REQUESTS) == str(limit))
+        in_flight = round(4 * RATE_RPS / ENVOYS * FAR_MS / 1000)
+        assert in_flight < limit < settings.max_requests
+        assert await statuses(sidecar, in_flight, "GET") == {200: in_flight}
+        for overflow in ("upstream_rq_pending_overflow", "upstream_rq_retry_overflow", "upstream_cx_overflow"):
+            assert await sidecar.stat(f"cluster.{CLUSTER}.{overflow}") == 0
+
+
+FAR_MS = 320
+ENVOYS = 100
+RATE_RPS = 20_000.0
+
+
+def wide(scene: Scene) -> dict[str, Deployment]:
+    deployments = scene.policy.services["checkout"].deployments
+    return {region: replace(deployment, capacity_rps=RATE_RPS) for region, deployment in deployments.items()}
+
+
+def far_apart(scene: Scene) -> dict[tuple[str, str], float]:
+    return {(a, b): 1.0 if a == b else float(FAR_MS) for a in scene.policy.regions for b in scene.policy.regions}
