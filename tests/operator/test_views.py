@@ -64,6 +64,10 @@ def test_a_service_shows_its_tables_by_name() -> None:
     }
     assert checkout["reflex"]["us-east-1"]["eu-west-1"]["us-east-1"] == 0
     assert sum(checkout["reflex"]["us-east-1"]["eu-west-1"].values()) == 10_000
+    assert checkout["reflex_fit"]["us-east-1"] == {
+        "overload": 1.0,
+        "reason": "fits: ap-southeast-1, eu-west-1 and sa-east-1 have 2,700 req/s to spare for its 100",
+    }
     assert checkout["n_minus_1"] == [
         {
             "without": "us-east-1",

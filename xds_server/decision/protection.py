@@ -127,6 +127,14 @@ def _protect(service: Service, rate: float, worst_ms: float, per_try_ms: int, co
         min_retry_concurrency=retries,
         connect_timeout_ms=connect_ms,
         reasons=(
+            ("outlier_profile", "in good health"),
+            (
+                "overprovisioning_factor",
+                "about 100 ÷ the region's utilisation: what its other hosts can carry stays at home",
+            ),
+            ("max_connections", "as many as requests: HTTP/1.1 has one a connection"),
+            ("max_pending_requests", "as many as requests: all of them may have to wait for new connections"),
+            ("retry_budget_percent", "as the policy says"),
             ("max_requests", f"{MARGIN} × {rate:g} req/s × ({time}), at least {LEAST_REQUESTS}"),
             ("min_retry_concurrency", f"{rate:g} req/s × {per_try_ms} ms until a try is given up, at least 100"),
             ("max_ejection_percent", "a dead region must be able to empty"),

@@ -6,9 +6,11 @@ why the nearest region serves (and why not all), why a farther one does, why a r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from xds_server.model import Health, Row, Table, Verdict
+from xds_server.model import TOTAL_WEIGHT, Health, Row, ServiceDecision, Table, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,41 @@ class Facts:
 def explain(facts: Facts, weights: Table, kept: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """Return `reasons[v][r]` for `weights[v][r]`; `kept[v]` says why a row stayed as it was."""
     short = tuple(_status(facts, r) for r in range(len(facts.regions)))
-    return tuple(_row(facts, row, view, short, kept[view]) for view, row in enumerate(weights))
+    words = _Words(short, _spare(facts, short))
+    return tuple(_row(facts, row, view, words, kept[view]) for view, row in enumerate(weights))
+
+
+def without(decision: ServiceDecision, gone: int) -> str:
+    """Return whether the others can take over what a region serves, in words and figures."""
+    displaced = decision.load_rps[gone]
+    if not displaced:
+        return "it serves nothing: nothing would move"
+    room = {
+        region: capacity - load
+        for region, capacity, load in zip(decision.regions, decision.capacity_rps, decision.load_rps, strict=True)
+        if capacity > load and region != decision.regions[gone]
+    }
+    overload = decision.reflex_overload[gone]
+    if not room:
+        return f"does not fit: no region has anything to spare for its {displaced:,.0f} req/s"
+    found = f"{_have(list(room))} {sum(room.values()):,.0f} req/s to spare for its {displaced:,.0f}"
+    return f"fits: {found}" if overload <= 1.0 else f"does not fit: {found}; they would be at {overload:.0%}"
+
+
+def _spare(facts: Facts, short: Sequence[str]) -> str:
+    """Return who has capacity left that planned routing may use, and how much."""
+    having = [r for r, status in enumerate(short) if not status]
+    if not having:
+        return "no region has anything to spare"
+    left = sum(facts.planned_rps[r] - facts.load_rps[r] for r in having)
+    return f"{_have([facts.regions[r] for r in having])} {left:,.0f} req/s to spare"
+
+
+def _have(regions: Sequence[str]) -> str:
+    """Return a list of names with a verb."""
+    if len(regions) == 1:
+        return f"{regions[0]} has"
+    return f"{', '.join(regions[:-1])} and {regions[-1]} have"
 
 
 def _status(facts: Facts, region: int) -> str:
@@ -54,16 +90,25 @@ def _status(facts: Facts, region: int) -> str:
     return f"full, {load:,.0f} of {planned:,.0f} req/s planned"
 
 
-def _row(facts: Facts, row: Row, view: int, short: tuple[str, ...], kept: str) -> tuple[str, ...]:
+class _Words(NamedTuple):
+    """What is the same in every view: why each region takes no (more) traffic, and who has room."""
+
+    short: tuple[str, ...]
+    spare: str
+
+
+def _row(facts: Facts, row: Row, view: int, words: _Words, kept: str) -> tuple[str, ...]:
     suffix = f"; {kept}" if kept else ""
     if facts.overload > 1.0:
         suffix = f"; overload, {_refused(facts, view)}{suffix}"
-    reasons = [f"0: {status}" if status else "0: nearer regions have room" for status in short]
+    reasons = [f"0: {status}" if status else "0: nearer regions have room" for status in words.short]
     nearer: list[str] = []
     for region in facts.order[view]:
-        status = "cannot be reached from here" if (view, region) in facts.cuts else short[region]
+        status = "cannot be reached from here" if (view, region) in facts.cuts else words.short[region]
         if row[region]:
-            reasons[region] = _share(facts, view, region, status, nearer) + suffix
+            capped = f"capped at {100 * row[region] / TOTAL_WEIGHT:.3g} %: {status}; {words.spare}"
+            held = capped if status and row[region] < TOTAL_WEIGHT else status
+            reasons[region] = _share(facts, view, region, held, nearer) + suffix
         elif (view, region) in facts.cuts:
             reasons[region] = f"0: {status}, others can"
         if status:

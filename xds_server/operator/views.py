@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xds_server.decision.protection import fair_part
+from xds_server.decision.reasons import without
 from xds_server.model import (
     Decision,
     FleetSize,
@@ -114,6 +115,10 @@ def _service_json(service: ServiceDecision, now: float, sizes: tuple[FleetSize, 
     names = service.regions
     return weights_json(service, now) | {
         "reflex": {names[r]: _table_json(names, service.reflex[r], deployed) for r in deployed},
+        "reflex_fit": {
+            names[r]: {"overload": round(service.reflex_overload[r], 4), "reason": without(service, r)}
+            for r in deployed
+        },
         "n_minus_1": [_n_minus_1_json(names, plan, deployed) for plan in service.n_minus_1],
         "protection": {names[v]: _protections_json(names, row, v, sizes) for v, row in enumerate(service.protection)},
     }
