@@ -119,8 +119,8 @@ async def test_the_stream_begins_with_all_there_is() -> None:
     for reporter, at in (("one", 99.0), ("other", 95.0), ("gone", 50.0)):
         process.said.add(load(reporter, "checkout", at))
     async with serving(process) as site:
-        events = dict(await events_of(site, 6))
-    assert list(events) == ["hello", "decision", "event", "orders", "fleet", "traffic"]
+        events = dict(await events_of(site, 7))
+    assert list(events) == ["hello", "decision", "alarms", "event", "orders", "fleet", "traffic"]
     live = events["decision"]
     checkout = live["services"][0]
     column = live["names"].index("sa-east-1")
@@ -129,6 +129,8 @@ async def test_the_stream_begins_with_all_there_is() -> None:
     assert live["services"][1]["places"][column] is None
     assert live["policy"]["digest"] == "abc123"
     assert [event["message"] for event in events["event"]["events"]] == ["it fell"]
+    kinds = {alarm["kind"] for alarm in events["alarms"]["alarms"]}
+    assert kinds == {"client.nack", "resource.quarantined", "region.down"}
     fleet = events["fleet"]
     assert (fleet["clients"], [sort["rejecting"] for sort in fleet["sorts"]]) == (2, [1, 1])
     assert [sort["region"] for sort in fleet["sorts"]] == ["eu-west-1", "us-east-1"]

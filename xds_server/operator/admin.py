@@ -36,12 +36,11 @@ from xds_server.decision.what_if import MOST_DEMAND, Loss
 from xds_server.history.chronicle import Chronicle
 from xds_server.model import Address, Decision
 from xds_server.operator.access import Access, Door
-from xds_server.operator.alarms import Picture
 from xds_server.operator.broadcast import Broadcast
 from xds_server.operator.events import KEPT, EventLog
 from xds_server.operator.history_pages import HistoryPages
 from xds_server.operator.https import Connection, Https
-from xds_server.operator.live import live_topics, stream
+from xds_server.operator.live import live_topics, picture, stream
 from xds_server.operator.openapi.document import document
 from xds_server.operator.order_desk import OrderDesk
 from xds_server.operator.orders_api import OrdersApi
@@ -209,18 +208,7 @@ class AdminApp:
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _status(self, _: Request) -> Response:
-        source = self._source
-        seen = Picture(
-            decision=source.decision(),
-            policy=source.policy(),
-            clients=source.clients(),
-            quarantined=source.quarantined(),
-            held=source.events().held.now(),
-            orders=source.order_desk().orders.standing,
-            waiting_for=source.waiting_for(),
-            now=source.now(),
-            wall=time.time(),
-        )
+        seen = picture(self._source)
         return _json(await asyncio.to_thread(status_json, seen))
 
     async def _openapi(self, _: Request) -> Response:

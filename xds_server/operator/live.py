@@ -10,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from xds_server.model import Decision
+from xds_server.operator.alarms import Picture, alarm_json, alarms
 from xds_server.operator.broadcast import MOST_VIEWERS, Broadcast, Taken, Topic
 from xds_server.operator.events import EventLog
 from xds_server.operator.live_views import live_decision, live_events, live_fleet, live_traffic
@@ -54,6 +55,21 @@ class Watched(Protocol):
         """Return where orders are given."""
 
 
+def picture(source: Watched) -> Picture:
+    """Return all that is in force at this moment."""
+    return Picture(
+        decision=source.decision(),
+        policy=source.policy(),
+        clients=source.clients(),
+        quarantined=source.quarantined(),
+        held=source.events().held.now(),
+        orders=source.order_desk().orders.standing,
+        waiting_for=source.waiting_for(),
+        now=source.now(),
+        wall=time.time(),
+    )
+
+
 def live_topics(source: Watched) -> tuple[Topic, ...]:
     """Return what is followed; each topic takes immutable values, to be written out in a thread."""
 
@@ -61,6 +77,10 @@ def live_topics(source: Watched) -> tuple[Topic, ...]:
         decided, policy, waiting = source.decision(), source.policy(), source.waiting_for()
         now, wall = source.now(), time.time()
         return Taken((decided, policy, waiting), lambda: live_decision(decided, policy, waiting, now, wall))
+
+    def alarm() -> Taken:
+        found = [one._replace(since=None if one.since is None else round(one.since)) for one in alarms(picture(source))]
+        return Taken(found, lambda: {"alarms": [alarm_json(one) for one in found]})
 
     def event() -> Taken:
         value = live_events(source.events())
@@ -81,6 +101,7 @@ def live_topics(source: Watched) -> tuple[Topic, ...]:
 
     return (
         Topic("decision", decision),
+        Topic("alarms", alarm, every_s=0.5),
         Topic("event", event),
         Topic("orders", orders),
         Topic("fleet", fleet, every_s=1.0),

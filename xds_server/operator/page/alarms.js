@@ -1,5 +1,5 @@
-// What needs somebody now, worked out from the values themselves: an alarm is there for as long as what it says is true,
-// and nobody has to clear it. Worst first.
+// What needs somebody now: an alarm is there for as long as what it says is true, and nobody has to clear it. Those of the
+// server come over the stream; the page adds what follows from values that it has anyway. Worst first.
 
 import { h, show } from "./dom.js";
 import { percent, rps, several, span } from "./words.js";
@@ -11,22 +11,35 @@ const MOST = 12;
 const FAILING = 0.05;
 
 export function alarms() {
-  const found = [...waiting(), ...regions(), ...failures(), ...overloads(), ...policy(), ...fleet(), ...orders(), ...losses()];
+  const found = [...told(), ...waiting(), ...failures(), ...losses(), ...unheard(), ...returning()];
   return found.sort((a, b) => RANK[a.level] - RANK[b.level]);
 }
 
 const alarm = (level, head, text, link) => ({ level, head, text, link });
+
+const LINKS = { policy: "#policy", client: "#fleet", resource: "#fleet", order: "#orders" };
+
+/** Those that the server tells of, worst and oldest first. */
+function told() {
+  return (world.alarms?.alarms ?? []).map((a) => {
+    const [head, ...rest] = a.message.split(": ");
+    const text = rest.length ? rest.join(": ") : "";
+    return alarm(a.severity, head, `${text}${a.since ? ` (for ${span(now() - a.since)})` : ""}`, LINKS[a.kind.split(".")[0]] ?? "#traffic");
+  });
+}
 
 function waiting() {
   const reason = world.decision?.waiting_for;
   return reason ? [alarm("warning", "Not ready", reason)] : [];
 }
 
-function regions() {
-  const levels = { down: "alarm", degraded: "warning", unknown: "warning", recovering: "info", draining: "info" };
-  const all = everything(() => picture().regions);
-  return all.filter((r) => r.deployed && levels[r.health]).map((r) =>
-    alarm(levels[r.health], `${r.name} is ${r.health}`, `${r.reason}${r.since ? ` (for ${span(now() - r.since)})` : ""}`, "#traffic"));
+function unheard() {
+  return world.fleet && !world.fleet.clients ? [alarm("warning", "No client is connected", "nothing that is decided here reaches traffic", "#fleet")] : [];
+}
+
+function returning() {
+  return everything(() => picture().regions).filter((r) => ["recovering", "draining"].includes(r.health))
+    .map((r) => alarm("info", `${r.name} is ${r.health}`, r.reason, "#traffic"));
 }
 
 /** What load reports say fails, where the verdict does not say so already. */
@@ -48,33 +61,6 @@ function everything(of) {
   } finally {
     world.service = kept;
   }
-}
-
-function overloads() {
-  const over = (world.decision?.services ?? []).filter((s) => s.overload > 1.0001).sort((a, b) => b.overload - a.overload);
-  return over.slice(0, 3).map((s) =>
-    alarm("alarm", `${s.service} does not fit`, `demand is ${percent(s.overload - 1)} above what may be used; every region is equally hot`));
-}
-
-function policy() {
-  const rejected = world.decision?.policy.rejected;
-  if (!rejected) return [];
-  return [alarm("alarm", "The policy was refused", `${several(rejected.errors.length, "error")}; the last good one stays in force`, "#policy")];
-}
-
-function fleet() {
-  if (!world.fleet) return [];
-  const found = [];
-  const rejecting = world.fleet.sorts.reduce((n, s) => n + s.rejecting, 0);
-  if (rejecting) found.push(alarm("alarm", `${several(rejecting, "client")} rejected something`, world.fleet.troubled.map((c) => c.id).slice(0, 5).join(", "), "#fleet"));
-  if (world.fleet.quarantine.length) found.push(alarm("alarm", `${several(world.fleet.quarantine.length, "resource")} kept back`, "a client rejected it, so that the others of its view do not get it", "#fleet"));
-  if (!world.fleet.clients) found.push(alarm("warning", "No client is connected", "nothing that is decided here reaches traffic"));
-  return found;
-}
-
-function orders() {
-  const standing = world.orders?.orders ?? [];
-  return standing.filter((o) => o.phase === "stopped").map((o) => alarm("alarm", `${o.what} has stopped`, o.detail, "#orders"));
 }
 
 function losses() {

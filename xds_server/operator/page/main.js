@@ -223,6 +223,10 @@ const on = {
     changed("fleet");
     wantClients();
   },
+  alarms(data) {
+    world.alarms = data;
+    changed("alarms");
+  },
   traffic(data) {
     world.traffic = data;
     changed("traffic");

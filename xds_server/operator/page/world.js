@@ -8,6 +8,7 @@ import { worst } from "./words.js";
 export const world = {
   decision: null, // the stream's
   detail: null, // /api/v1/decision of the service shown: the reason of each weight
+  alarms: null,
   events: [], // of this process, numbered
   earlier: [], // older ones, from the history
   noEarlier: false,
