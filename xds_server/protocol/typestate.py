@@ -71,9 +71,9 @@ class TypeState:
 
     delta = False
     __slots__ = (
-        "acked", "calm", "calm_at", "claim", "doubtful", "flight", "fresh", "full_state", "held", "last", "lost", "nack",
-        "nonce", "refusals", "returning", "sent", "spoken", "subscription", "synced", "type_url", "unsure", "waiting",
-        "words",
+        "acked", "calm", "calm_at", "claim", "doubtful", "flight", "fresh", "full_state", "held", "last", "lost",
+        "nack", "nonce", "refusals", "returning", "sent", "spoken", "subscription", "synced", "type_url", "unsure",
+        "waiting", "words",
     )  # fmt: skip
 
     def __init__(self, type_url: str, claim: Claim) -> None:
