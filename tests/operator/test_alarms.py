@@ -49,6 +49,13 @@ def test_a_region_is_one_alarm_for_all_its_services_since_the_first_fell() -> No
     assert (many.message, many.service) == ("s0, s1, s2 and 2 more in sa-east-1: unknown, because", "")
 
 
+def test_a_verdict_held_over_a_restart_has_no_date() -> None:
+    (service,) = with_verdict(Health.UNKNOWN).services
+    verdicts = tuple(v and replace(v, since=0.0) for v in service.verdicts)
+    (one,) = alarms(replace(WELL, decision=Decision(service.regions, (replace(service, verdicts=verdicts),))))
+    assert (one.kind, one.since) == ("region.unknown", None)
+
+
 def test_alarms_come_before_warnings() -> None:
     (first, second) = decision().services
     worn = replace(second, verdicts=with_verdict(Health.DEGRADED).services[0].verdicts, overload=1.25)

@@ -1,13 +1,15 @@
 """Writes history behind the decisions and never in their way; answers what is asked of it.
 
 What happens is noted in memory and written in batches, in a thread, where decisions are also put into their form. What
-is asked sees everything that was noted before. A disk that fails is reported once and loses what was to be written:
-decisions are not kept waiting for their history. More at once than `MOST_WAITING` is dropped, and history says so.
+is asked sees everything that was noted before, but for a flood. A disk that fails is reported once and loses what was
+to be written: decisions are not kept waiting for their history. More at once than `MOST_WAITING` is dropped, and
+history says so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
@@ -23,6 +25,9 @@ TRIM_EVERY = 60
 
 BATCH = 200
 """Entries written at once: a decision takes 0.4 ms to put into its form, and what Envoys are sent comes first."""
+
+AWAITED_S = 1.0
+"""A question waits no longer for what was noted before it."""
 
 MOST_AT_THE_END = 1_000
 MOST_WAITING = 20_000
@@ -75,9 +80,11 @@ class Chronicle:
             self._done(self._write(*self._last_words()))
 
     async def written(self) -> None:
-        """Return once everything that was noted can be asked for."""
+        """Return once what was noted can be asked for; in a flood, once some of it can."""
+        due, until = len(self._waiting), time.monotonic() + AWAITED_S
         async with self._writing:
-            while self._waiting:
+            while due > 0 and time.monotonic() < until:
+                due -= BATCH
                 await self._write_some()
 
     async def _write_some(self) -> None:

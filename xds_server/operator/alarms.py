@@ -83,7 +83,8 @@ def _verdicts(decision: Decision, wall_minus_now: float) -> Iterator[Alarm]:
     for (region, health), places in groups.items():
         kind, severity = _BY_HEALTH[health]
         name, _, reason = places[0]
-        since = min(since for _, since, _ in places) + wall_minus_now
+        known = [since for _, since, _ in places if since > 0.0]  # what was held over a restart has no date
+        since = min(known) + wall_minus_now if known else None
         words = f"{_named([name for name, *_ in places])} in {region}: {health}, {reason}"
         yield Alarm(severity, kind, words, since, region, name if len(places) == 1 else "")
 
