@@ -92,7 +92,7 @@ class Options:
     record_bytes: int = 0
     resources: Path | None = None
     max_connection_age_s: float | None = None
-    live_signals: bool = False
+    live_signals: bool = True
     admin_names: tuple[str, ...] = ()
     history_days: float = 30.0
     access: AccessPaths = AccessPaths()  # noqa: RUF009  (a tuple)
@@ -414,7 +414,7 @@ class _Desk:
         if outcome.names is not None:
             self._resolver.set_names(outcome.names)
         if outcome.decision is not None:
-            self._metrics.decided(self._loop.step_seconds)
+            self._metrics.decided(self._loop.step_seconds, outcome.decision, now())
             self._history.decided(outcome.decision, self._status.digest or "", now())
         self._orders.decided(outcome.orders, outcome.answers)
         self._publish(outcome)

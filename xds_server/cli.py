@@ -212,12 +212,13 @@ resources_option = click.option(
     "planes. They keep what they have.  [default: 0, never]",
 )
 @click.option(
-    "--live-signals",
-    is_flag=True,
+    "--live-signals/--no-live-signals",
+    default=True,
+    show_default=True,
     envvar="XDS_SERVER_LIVE_SIGNALS",
     show_envvar=True,
-    help="Let what Envoys and agents report decide as well (experimental). Without it the control plane's own probes "
-    "decide, and the reports are shown on the admin side.",
+    help="Let what Envoys and agents report decide as well. Without it the control plane's own probes decide alone, "
+    "and the reports are shown on the admin side.",
 )
 @click.option(
     "--log-level",

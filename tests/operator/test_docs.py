@@ -9,7 +9,7 @@ from click import Context
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Route
 
-from tests.operator.world import Process, client, strained
+from tests.operator.world import Process, client, strained, swung
 from tests.signals.world import in_loop
 from xds_server.cli import main
 from xds_server.model import Address, Event, Observation, SourceStatus, Target, ViewKey
@@ -81,6 +81,8 @@ def _busy() -> Metrics:
     )
     where = Target("checkout", "us-east-1", Address("10.0.0.1", 80))
     metrics.probe(Observation("controlplane", where, healthy=True, at=0.0, latency_ms=1.0))
+    for home in (10_000, 0, 10_000):
+        metrics.decided(0.001, swung(home), 0.0)
     metrics.policy_read(accepted=True)
     metrics.admin_denied("invalid")
     metrics.denied("xds")

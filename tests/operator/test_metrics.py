@@ -83,7 +83,7 @@ def test_probes_are_counted_and_timed_and_forgotten_with_their_service() -> None
 
 def test_what_happens_is_counted() -> None:
     metrics = Metrics()
-    metrics.decided(0.003)
+    metrics.decided(0.003, decision(), 0.0)
     metrics.policy_read(accepted=True)
     metrics.policy_read(accepted=False)
     metrics.event(Event("region.down", 0.0, "", "alarm"))
@@ -118,6 +118,6 @@ def test_conversations_with_clients_are_counted_by_type() -> None:
 
 def test_the_process_and_the_build_are_there_and_two_apps_share_nothing() -> None:
     one, other = Metrics(), Metrics()
-    one.decided(0.001)
+    one.decided(0.001, decision(), 0.0)
     assert value(other, "decision_seconds_count") == 0
     assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "xds_server_build_info"} <= names(one)

@@ -15,7 +15,7 @@ from xds_server.controller import Controller
 from xds_server.decision.what_if import Loss
 from xds_server.history.archive import IN_MEMORY, Archive
 from xds_server.history.chronicle import Chronicle
-from xds_server.model import Decision, Health, NMinusOne, Shed, ShedClass, Verdict, ViewKey
+from xds_server.model import TOTAL_WEIGHT, Decision, Health, NMinusOne, Shed, ShedClass, Verdict, ViewKey
 from xds_server.operator.access import Door
 from xds_server.operator.admin import AdminServer, NotTakenError, Retried
 from xds_server.operator.events import EventLog
@@ -59,6 +59,14 @@ def strained() -> Decision:
     views = len(decisions.REGIONS)
     shed = (Shed(10, (ShedClass("batch", 50),), "full"),) * views
     return decisions.decision(replace(checkout, shed=shed, half_open=(trickle,) * views), *others)
+
+
+def swung(home: int) -> Decision:
+    """Return a decision in which the first view sends so much of its traffic to the first region."""
+    before = decision()
+    service = before.services[0]
+    row = (home, TOTAL_WEIGHT - home, *(0,) * (len(service.regions) - 2))
+    return replace(before, services=(replace(service, weights=(row, *service.weights[1:])), *before.services[1:]))
 
 
 def client(node_id: str, region: str = "us-east-1", stream: int = 1) -> ClientStatus:

@@ -6,7 +6,8 @@ the evidence changes or an operator speaks. Envoy's reflex still leaves what is 
 which a cut of our own network shows in every probe and every word on it is in. Two regions that die ten seconds apart
 are two incidents, and both are left.
 
-It is believed if live traffic of a view bears it out, or the probes of two views. While such words may still be on
+Of a region it is believed, whatever seems to fail besides, if live traffic of a view bears it out, or the probes of
+two views. While such words may still be on
 their way nothing is decided: no region is left, and there is no alarm yet.
 
 A service with one deployment, or one whose last region fails, has nowhere to go: the weights stay, and the verdict says
@@ -69,17 +70,17 @@ def failing(case: Case, since: float) -> list[Place]:
 def doubted(case: Case, since: float, now: float) -> Mapping[Place, Belief]:
     """Return what to believe instead, by place; empty if all can be believed."""
     down = failing(case, since)
-    lost = _capacity(case.service, {*down, *case.pending})
-    rest = [p for p in _places(case.service) if p not in down and p not in case.pending]
+    unproven = [place for place in down if place not in case.borne_out]
+    open_ = {*unproven, *case.pending} - case.borne_out
+    lost = _capacity(case.service, open_)
+    rest = [place for place in _places(case.service) if place not in open_ and place not in down]
     serving = _capacity(case.service, (p for p in rest if (b := case.after.get(p)) is None or b.verdict.serves))
-    if not down:
-        return {}
-    if lost <= MOST_AT_ONCE * (lost + serving) or case.borne_out.issuperset(down):
-        return {} if serving or case.pending else {place: _stuck(case.after[place]) for place in down}
-    if case.pending or case.waiting.intersection(down):
-        return {place: case.before[place] for place in down if case.before[place].verdict.serves}
-    why = _words(case.service, len(down), round(100 * lost / (lost + serving)))
-    return {place: _disbelieved(case.before[place], why, now) for place in down}
+    if not unproven or lost <= MOST_AT_ONCE * (lost + serving):
+        return {} if serving or open_ - {*down} else {place: _stuck(case.after[place]) for place in down}
+    if case.pending or case.waiting.intersection(unproven):
+        return {place: case.before[place] for place in unproven if case.before[place].verdict.serves}
+    why = _words(case.service, len(unproven), round(100 * lost / (lost + serving)))
+    return {place: _disbelieved(case.before[place], why, now) for place in unproven}
 
 
 def _places(service: Service) -> list[Place]:

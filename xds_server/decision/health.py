@@ -30,7 +30,7 @@ from xds_server.decision.agents import AgentBook
 from xds_server.decision.doubt import Case, at_once_s, doubted, fell
 from xds_server.decision.evidence import MONITOR, EndpointBook
 from xds_server.decision.health_words import verdict_event
-from xds_server.decision.jury import Hearing, Jury, Seat, bears_out
+from xds_server.decision.jury import Hearing, Jury, Seat
 from xds_server.decision.links import LinkBook
 from xds_server.decision.measured import NOTHING_MEASURED, Measured
 from xds_server.decision.traffic import TrafficBook
@@ -272,7 +272,12 @@ class HealthBook:
         """Bring what is measured of a service up to date; True if it changed."""
         before = self.measured(service)
         regions = sorted(self._services[service].deployments)
-        demand = {view: rps for view in self._views if (rps := self.traffic.demand_rps(service, view, now)) is not None}
+        stated = self._services[service].demand_rps
+        demand = {
+            view: rps
+            for view in self._views
+            if (rps := self.traffic.demand_rps(service, view, stated.get(view), now)) is not None
+        }
         latency = {
             (view, region): _steady(before.latency_ms.get((view, region)), ms)
             for region in regions
@@ -330,12 +335,13 @@ class HealthBook:
             service=spec,
             before=self._beliefs,
             after=after,
-            borne_out=frozenset(p for p, said in told.items() if bears_out(witnesses, p, said, now)),
+            borne_out=frozenset(p for p, said in told.items() if said.borne_out),
             waiting=frozenset(p for p, said in told.items() if said.waiting),
             pending=frozenset(p for p, said in told.items() if said.fused.pending),
         )
-        proposed |= doubted(case, since, now)
-        self._touched |= case.waiting | case.pending
+        instead = doubted(case, since, now)
+        proposed |= instead
+        self._touched |= case.waiting | case.pending | instead.keys()
 
 
 def _coarse(before: float | None, rps: float) -> float:

@@ -22,13 +22,15 @@ class Hearing:
     """What was said of a place, and what follows.
 
     `lost` are the views that say down. `waiting`: words are still on their way, whether they matter or not.
+    `borne_out`: more than our own probes says that it is down, or did since it began to fail. That is live traffic,
+    which falls silent when Envoys have ejected what is dead, or the probes of two views.
     """
 
     fused: Fused = NOTHING_SEEN
-    monitor: Word | None = None
     seen: Mapping[str, Word] = field(default_factory=dict)
     lost: frozenset[str] = frozenset()
     waiting: bool = False
+    borne_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,13 @@ class Jury:
     def __init__(self) -> None:
         self._pending_since: dict[Place, float] = {}
         self._back_since: dict[Place, float] = {}
+        self._borne_out: set[Place] = set()
 
     def forget_except(self, places: frozenset[Place]) -> None:
         """Drop what is known of places that are no longer in the policy."""
         self._pending_since = {p: at for p, at in self._pending_since.items() if p in places}
         self._back_since = {p: at for p, at in self._back_since.items() if p in places}
+        self._borne_out &= places
 
     @property
     def undecided(self) -> Iterable[Place]:
@@ -79,11 +83,15 @@ class Jury:
         fused = replace(fused, cut=fused.cut - deaf)
         lost = frozenset(view for view, word in words.items() if word is Word.DOWN)
         waiting = now - since < wait_s and any(word in {Word.STALE, Word.DOUBT} for word in words.values())
-        return Hearing(fused, monitor, seen, lost, waiting)
+        if any(seen.get(view) is Word.DOWN and witnesses.live(view, place, now) is Word.DOWN for view in lost):
+            self._borne_out.add(place)
+        borne_out = place in self._borne_out or sum(word is Word.DOWN for word in seen.values()) >= 2
+        return Hearing(fused, seen, lost, waiting, borne_out)
 
     def _undisputed(self, witnesses: Witnesses, place: Place, now: float) -> Hearing:
         self._pending_since.pop(place, None)
         self._back_since.pop(place, None)
+        self._borne_out.discard(place)
         return Hearing(Fused(down=False) if witnesses.is_heard(place, now) else NOTHING_SEEN)
 
     def _patient(self, place: Place, since: float, wait_s: float, now: float) -> bool:
@@ -98,10 +106,3 @@ class Jury:
             return fused
         waited = now - self._back_since.setdefault(place, now)
         return replace(fused, pending=True) if waited < wait_s else fused
-
-
-def bears_out(witnesses: Witnesses, place: Place, heard: Hearing, now: float) -> bool:
-    """Return whether more than our own probes says that a place is down: live traffic, or two other views."""
-    down = [view for view, word in heard.seen.items() if word is Word.DOWN]
-    live = any(witnesses.live(view, place, now) is Word.DOWN for view in down)
-    return live or len(down) >= 2

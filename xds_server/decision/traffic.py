@@ -4,8 +4,9 @@ Load reports count attempts at the region that served them, every second (window
 
     demand     what succeeded, per view: a request that was retried succeeded once, so retries are not demand. While
                more than `FAILING` of a service's attempts fail it is held: what fails is neither demand nor its
-               absence. Smoothed over `SMOOTH_S`; a new figure counts only if it differs by `MATTERS`, so that noise
-               moves nothing.
+               absence. Smoothed, upwards faster than down. What the policy states is in force until the measured
+               figure differs by `MATTERS`, and then that one until the next does, so that noise moves nothing. A view
+               that sends nothing at all has no measured demand: what is stated is what to expect when it comes.
     word       whether a path works, for the vote (votes.py).
     standing   0..1, what part of its share a region has earned. Failures count against the other regions' failures of
                the same service: what fails everywhere is the service, not the region. Latency (latency.py) counts
@@ -43,7 +44,7 @@ STALE_S = 15.0
 GAP_S = 3.0
 """Without reports for so long (or three intervals) a window begins anew: half a window is not half the demand."""
 
-SMOOTH_S = 30.0
+RISE_S, FALL_S = 10.0, 60.0
 MATTERS = 0.10
 FAILING = 0.05
 
@@ -140,8 +141,8 @@ class TrafficBook:
         """Return the views that have reported on a place."""
         return self._windows.get(place, {})
 
-    def demand_rps(self, service: str, view: str, now: float) -> float | None:
-        """Return a view's measured demand in requests per second; None until there is a full window of reports."""
+    def demand_rps(self, service: str, view: str, stated: float | None, now: float) -> float | None:
+        """Return a view's measured demand in requests per second; None if there is none that differs from `stated`."""
         windows = [w for p in self._by_service.get(service, ()) if (w := self._windows[p].get(view)) is not None]
         latest = max((w.reports[-1].at for w in windows if w.reports), default=None)
         key = (service, view)
@@ -150,19 +151,24 @@ class TrafficBook:
             return self._demand.get(key)
         counts = [w.counts(now) for w in windows]
         succeeded, failed = sum(c.succeeded for c in counts), sum(c.failed for c in counts)
+        if not succeeded:
+            if not failed:
+                self._smooth.pop(key, None)
+                self._demand.pop(key, None)
+            return self._demand.get(key)
         if failed > FAILING * (succeeded + failed):
             return self._demand.get(key)
-        return self._smoothed(key, succeeded / WINDOW_S, now)
+        self._follow(key, succeeded / WINDOW_S, stated, now)
+        return self._demand.get(key)
 
-    def _smoothed(self, key: tuple[str, str], rate: float, now: float) -> float:
+    def _follow(self, key: tuple[str, str], rate: float, stated: float | None, now: float) -> None:
         """Follow a rate slowly; the figure in force moves only when the difference matters."""
         before, at = self._smooth.get(key, (rate, now))
-        smooth = before + (rate - before) * min(1.0, (now - at) / SMOOTH_S)
+        smooth = before + (rate - before) * min(1.0, (now - at) / (RISE_S if rate > before else FALL_S))
         self._smooth[key] = (smooth, now)
-        in_force = self._demand.get(key)
+        in_force = self._demand.get(key, stated)
         if in_force is None or abs(smooth - in_force) > MATTERS * max(in_force, 1.0):
             self._demand[key] = smooth
-        return self._demand[key]
 
     def load_rps(self, place: Place, now: float) -> float:
         """Return the rate of attempts that end in a place, in requests per second."""

@@ -15,6 +15,9 @@ from xds_server.policy.types import HealthCheck
 STEP = 0.05
 """Ramps and rising scores move in steps of this size: each step is a push to every Envoy."""
 
+PAUSE = 0.25
+"""For this part of the ramp time a ramp stands still when the region weakens."""
+
 ENVOY_JITTER = 1.1
 """Envoys stretch the interval of their probes by up to a tenth, so that they do not all probe at once."""
 
@@ -215,17 +218,24 @@ def _rise(before: Belief, evidence: Evidence, now: float) -> Belief:
 
 
 def _climb(before: Belief, evidence: Evidence, ramp_up_s: float, now: float) -> Belief:
-    """Recovering: one step up for every `STEP` of the ramp time, none while the region weakens."""
-    verdict = before.verdict
-    steps = int((now - before.moved_at) / (STEP * ramp_up_s)) if ramp_up_s > 0 else int(1 / STEP)
-    if evidence.share < verdict.score or verdict.held is not None:
+    """Recovering: one step up for every `STEP` of the ramp time.
+
+    A region that weakens stops the ramp for `PAUSE` of that time. One that grows stronger keeps the traffic it has: the
+    ramp goes on from the same part of a larger whole.
+    """
+    verdict, share = before.verdict, evidence.share
+    weaker, late = share < verdict.score, now - before.moved_at
+    steps = max(0, int(late / (STEP * ramp_up_s))) if ramp_up_s > 0 else int(1 / STEP)
+    if weaker or verdict.held is not None:
         steps = 0
-    ramp = min(1.0, round(verdict.ramp + steps * STEP, 4))
+    ramp = min(1.0, round(verdict.ramp * min(1.0, verdict.score / share) + steps * STEP, 4))
     if ramp >= 1.0:
-        return _settle(before, evidence, evidence.share, now)
-    reason = f"{_count(evidence)}, {ramp:.0%} of its share back"
-    moved = now if steps or evidence.share < verdict.score or verdict.held is not None else before.moved_at
-    state = replace(verdict, health=Health.RECOVERING, held=None, score=evidence.share, reason=reason, ramp=ramp)
+        return _settle(before, evidence, share, now)
+    stops = ", the ramp stops: the region is weaker again" if weaker or late < 0 else ""
+    reason = f"{_count(evidence)}, {ramp:.0%} of its share back{stops}"
+    moved = now if steps or verdict.held is not None else before.moved_at
+    moved = now + PAUSE * ramp_up_s if weaker else moved
+    state = replace(verdict, health=Health.RECOVERING, held=None, score=share, reason=reason, ramp=ramp)
     return replace(before, verdict=replace(state, up=evidence.up, total=evidence.total), moved_at=moved)
 
 

@@ -59,6 +59,8 @@ def region_cluster(region: str) -> str:
     return f"{SERVICE}@{region}"
 
 
+LOGGED_RPS = 500.0
+
 SLACK = 3.0
 """How much more than the policy says a backend takes, unless `--capacity` is given: a small region's random bursts are
 not an overload, and a plain write that meets one has failed."""
@@ -91,6 +93,11 @@ class Topology:
             admin_port=next(rest),
             slack=1.0 if capacity_rps else SLACK,
         )
+
+    @property
+    def sampled(self) -> float:
+        """Return the share of requests that sidecars log: a few hundred a second, or percentiles mean nothing."""
+        return max(0.05, min(1.0, LOGGED_RPS / self.rps))
 
     def capacity_of(self, region: str) -> float:
         """Return what all backends of a region can serve together, in requests per second."""
@@ -134,13 +141,18 @@ def policy_text(topology: Topology) -> str:
             "version: 1\nregions:" + _regions(),
             _DEFAULTS,
             "fleets:             # one per region: all four sidecars share this host, so each needs its own port",
-            *(f'  {fleet(r)}: {{listen: "127.0.0.1:{topology.sidecar_ports[r]}"}}' for r in REGIONS),
+            "                    # access_logs: the share that tells latencies; 5 % is plenty with more traffic",
+            *(_fleet(r, topology.sidecar_ports[r], topology.sampled) for r in REGIONS),
             f"\nservices:\n  {SERVICE}:\n    hosts: [{HOST}]",
             "    demand: {" + ", ".join(f"{r}: {_rate(topology.demand_of(r))}" for r in REGIONS) + "}",
             "    deployments:" + _deployments(topology),
             "",
         ]
     )
+
+
+def _fleet(region: str, port: int, sampled: float) -> str:
+    return f'  {fleet(region)}: {{listen: "127.0.0.1:{port}", access_logs: {sampled:.0%}}}'
 
 
 def _regions() -> str:

@@ -31,6 +31,7 @@ from prometheus_client.registry import Collector
 
 from xds_server import __version__
 from xds_server.model import TOTAL_WEIGHT, Decision, Event, Observation, ServiceDecision, SourceStatus, Verdict
+from xds_server.operator.turns import Turns
 from xds_server.operator.views import PolicyStatus, short_type
 from xds_server.protocol.events import Acked, Nacked, Sent, StaleNonce
 from xds_server.transport.clients import ClientEvent, ClientStatus, Closed, Connected
@@ -62,6 +63,7 @@ class Metrics:
         self._latest.certificates = certificates
         self._latest.handshakes = handshakes
         self._counts = _Counts(self._registry)
+        self._turns = Turns()
         self._probed: dict[tuple[str, str], tuple[Counter, Counter]] = {}
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
@@ -92,9 +94,11 @@ class Metrics:
             for result in ("failed", "healthy"):
                 self._counts.probes.remove(*place, result)
 
-    def decided(self, seconds: float) -> None:
-        """Count one step of the controller and how long it took."""
+    def decided(self, seconds: float, decision: Decision, now: float) -> None:
+        """Count one step of the controller, how long it took, and the weights that turned."""
         self._counts.decision_seconds.observe(seconds)
+        for service, turns in self._turns.count(decision, now).items():
+            self._counts.turns.labels(service).inc(turns)
 
     def policy_read(self, *, accepted: bool) -> None:
         """Count one reading of a changed policy file."""
@@ -143,6 +147,7 @@ class _Counts:
         self.probes = counter("probes", "Probes that said something, by result.", "service", "region", "result")
         self.probe_seconds = histogram("probe_seconds", "Time to an answer.", PROBE_BUCKETS, "region")
         self.decision_seconds = histogram("decision_seconds", "Time of a controller step.", DECISION_BUCKETS)
+        self.turns = counter("weight_turns", "Weights that changed their direction within ten minutes.", "service")
         self.policy_reloads = counter("policy_reloads", "Changed policy files read, by result.", "result")
         self.events = counter("events", "Events, by kind.", "kind", "severity")
         self.responses = counter("responses", "Discovery responses sent.", "type")
