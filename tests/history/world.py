@@ -32,10 +32,10 @@ def of(*services: ServiceDecision) -> Decision:
 class Past:
     """A chronicle and the clock it lives by; both clocks move together."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, awaited_s: float = 60.0) -> None:
         self.wall = T0
         self.reported: list[str] = []
-        self.chronicle = Chronicle(archive, weights_json, lambda: self.wall, self.reported.append)
+        self.chronicle = Chronicle(archive, weights_json, lambda: self.wall, self.reported.append, awaited_s=awaited_s)
 
     @property
     def archive(self) -> Archive:

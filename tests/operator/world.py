@@ -88,7 +88,7 @@ def client(node_id: str, region: str = "us-east-1", stream: int = 1) -> ClientSt
 
 def in_memory() -> Chronicle:
     """A history that goes with the test."""
-    return Chronicle(Archive(None, IN_MEMORY, print), weights_json, time.time, print)
+    return Chronicle(Archive(None, IN_MEMORY, print), weights_json, time.time, print, awaited_s=60.0)
 
 
 @dataclass

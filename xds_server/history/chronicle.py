@@ -37,12 +37,19 @@ class Chronicle:
     """Keeps one archive. `wall` is the time of day; `report` gets a line on trouble."""
 
     def __init__(
-        self, archive: Archive, describe: Describe, wall: Callable[[], float], report: Callable[[str], None]
+        self,
+        archive: Archive,
+        describe: Describe,
+        wall: Callable[[], float],
+        report: Callable[[str], None],
+        *,
+        awaited_s: float = AWAITED_S,
     ) -> None:
         self.archive = archive
         self._describe = describe
         self._wall = wall
         self._report = report
+        self._awaited_s = awaited_s
         self._waiting: deque[Entry | Change] = deque()
         self._lost = 0
         self._last: dict[str, ServiceDecision] = {}
@@ -81,7 +88,7 @@ class Chronicle:
 
     async def written(self) -> None:
         """Return once what was noted can be asked for; in a flood, once some of it can."""
-        due, until = len(self._waiting), time.monotonic() + AWAITED_S
+        due, until = len(self._waiting), time.monotonic() + self._awaited_s
         async with self._writing:
             while due > 0 and time.monotonic() < until:
                 due -= BATCH
