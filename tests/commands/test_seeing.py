@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -115,7 +115,7 @@ async def test_history_goes_over_pages_and_shows_what_changed() -> None:
 POLICY = """
 version: 1
 regions: {{east: {{latency: {{west: 80ms}}}}, west: {{}}}}
-defaults: {{health: {{type: tcp, interval: 200ms, timeout: 100ms}}}}
+defaults: {{health: {{type: tcp, interval: 500ms, timeout: 450ms}}}}
 services:
   shop:
     hosts: [shop.demo]
@@ -148,6 +148,13 @@ def until_down(admin: str) -> Any:
         assert time.monotonic() < until, alarms
 
 
+def until_kept(admin: str, kind: str) -> None:
+    """Return once an event stands in history, and what came with it."""
+    until = time.monotonic() + LIMIT_S
+    while not json.loads(run("history", "--admin", admin, "--kind", kind, "--json").output)["entries"]:
+        assert time.monotonic() < until
+
+
 def next_of(lines: IO[str], kind: str) -> Any:
     """Return the next event of a kind; fails if the lines end before."""
     for line in iter(lines.readline, ""):
@@ -157,9 +164,27 @@ def next_of(lines: IO[str], kind: str) -> Any:
     raise AssertionError(f"no {kind}")
 
 
+@contextmanager
+def a_backend() -> Iterator[socket.socket]:
+    """Take connections, and let go of them, until it is closed."""
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                backend.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as backend:
+        accepting = threading.Thread(target=serve)
+        accepting.start()
+        yield backend
+        with suppress(OSError):
+            backend.shutdown(socket.SHUT_RDWR)
+    accepting.join()
+
+
 @pytest.fixture
 def policy(tmp_path: Path) -> Iterator[tuple[Path, socket.socket]]:
-    with socket.create_server(("127.0.0.1", 0)) as east, socket.create_server(("127.0.0.1", 0)) as west:
+    with a_backend() as east, a_backend() as west:
         ports = {"east": east.getsockname()[1], "west": west.getsockname()[1]}
         path = tmp_path / "policy.yaml"
         path.write_text(POLICY.format(**ports))
@@ -185,11 +210,12 @@ def test_a_region_dies_and_the_process_after_it_and_all_of_it_can_be_asked(
             limit.start()
             try:
                 next_of(follower.stdout, "server.ready")
+                east.shutdown(socket.SHUT_RDWR)
                 east.close()
                 assert next_of(follower.stdout, "region.down")["fields"]["region"] == "east"
                 (alarm,) = until_down(admin)
                 moved = time.time()
-                run("history", "--admin", admin)  # what was noted is written before it is asked for
+                until_kept(admin, "region.down")
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 assert follower.stderr.readline().startswith("cut off, trying again: ")
