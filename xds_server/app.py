@@ -262,6 +262,8 @@ class _Desk:
             quarantined=self.quarantined,
             certificates=self._certificates,
             handshakes=lambda: self._tls.handshakes if self._tls is not None else 0,
+            orders=lambda: self._controller.orders,
+            waiting_for=self.waiting_for,
         )
         self._service_tls: Mapping[str, TlsFiles] = {}
         self._offered: Accepted | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -11,6 +12,7 @@ from tests.operator.world import CLUSTER, ROUTES, client, decision
 from xds_server.model import Address, Decision, Event, Observation, Target, ViewKey
 from xds_server.operator.metrics import Metrics
 from xds_server.operator.views import PolicyStatus
+from xds_server.orders.types import Kind, Order, Orders, Phase, Standing
 from xds_server.protocol.events import Acked, Nacked, Sent, StaleNonce
 from xds_server.transport.clients import ClientEvent, Closed, Connected
 
@@ -121,3 +123,32 @@ def test_the_process_and_the_build_are_there_and_two_apps_share_nothing() -> Non
     one.decided(0.001, decision(), 0.0)
     assert value(other, "decision_seconds_count") == 0
     assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "xds_server_build_info"} <= names(one)
+
+
+def test_orders_are_counted_and_what_they_moved_is_shown_where_they_hold() -> None:
+    order = Order("e-1", Kind.EVACUATE, "anna", "why", 0.0, 9.0, region="us-east-1", service="checkout")
+    hold = replace(order, id="h-1", kind=Kind.HOLD, region="")
+    standing = (Standing(order, Phase.MOVING, 0.0, moved=0.4), Standing(hold, Phase.IN_FORCE, 0.0))
+    metrics = Metrics(decision, orders=lambda: Orders(1, standing))
+    assert value(metrics, "orders", kind="evacuate", phase="moving") == 1
+    assert value(metrics, "orders", kind="evacuate", phase="stopped") == 0
+    assert value(metrics, "orders", kind="hold", phase="in force") == 1
+    assert value(metrics, "evacuated", service="checkout", region="us-east-1") == 0.4
+    assert value(metrics, "evacuated", service="checkout", region="eu-west-1") == 0.0
+    assert value(metrics, "evacuated", service="search", region="us-east-1") == 0.0
+
+
+def test_demand_and_what_the_loss_of_a_region_would_do() -> None:
+    metrics = Metrics(decision)
+    demand = decision().service("checkout").demand_rps[0]
+    assert value(metrics, "demand_rps", service="checkout", view=decision().regions[0]) == demand
+    assert value(metrics, "loss_overload", service="checkout", region="us-east-1") == 1.25
+
+
+def test_clients_that_are_behind_and_whether_it_is_ready() -> None:
+    there = client("a")
+    metrics = Metrics(clients=lambda: [there, replace(there, types=there.types[:1])], waiting_for=lambda: "evidence")
+    assert value(metrics, "behind_clients", fleet="default", region="us-east-1") == 1
+    assert value(metrics, "rejecting_clients", fleet="default", region="us-east-1") == 1
+    assert value(metrics, "ready") == 0
+    assert value(Metrics(), "ready") == 1

@@ -26,13 +26,22 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from xds_server import __version__
 from xds_server.model import TOTAL_WEIGHT, Decision, Event, Observation, ServiceDecision, SourceStatus, Verdict
+from xds_server.operator.gauges import (
+    Place,
+    client_metrics,
+    gauge,
+    order_metrics,
+    plan_metrics,
+    ready_metrics,
+)
 from xds_server.operator.turns import Turns
 from xds_server.operator.views import PolicyStatus, short_type
+from xds_server.orders.types import Orders
 from xds_server.protocol.events import Acked, Nacked, Sent, StaleNonce
 from xds_server.transport.clients import ClientEvent, ClientStatus, Closed, Connected
 
@@ -56,12 +65,16 @@ class Metrics:
         quarantined: Callable[[], Sized] = tuple,
         certificates: Callable[[], Mapping[str, float]] = dict,
         handshakes: Callable[[], int] = int,
+        orders: Callable[[], Orders] = Orders,
+        waiting_for: Callable[[], str | None] = lambda: None,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, which nobody asked for
         self._registry = CollectorRegistry()
         self._latest = _Latest(decision, policy, clients, void_probes, sources, quarantined=quarantined)
         self._latest.certificates = certificates
         self._latest.handshakes = handshakes
+        self._latest.orders = orders
+        self._latest.waiting_for = waiting_for
         self._counts = _Counts(self._registry)
         self._turns = Turns()
         self._probed: dict[tuple[str, str], tuple[Counter, Counter]] = {}
@@ -161,10 +174,6 @@ class _Counts:
         self.closed = counter("streams_closed", "Streams that ended, by gRPC status, or by the client.", "code")
 
 
-Place = tuple[str, str]
-"""Fleet and region: clients of all kinds in one series."""
-
-
 def _place(client: ClientStatus) -> Place:
     return client.view.fleet, client.view.region
 
@@ -179,8 +188,11 @@ class _Values(NamedTuple):
     sources: tuple[SourceStatus, ...]
     rejecting: Tally[Place]
     quarantined: int
+    behind: Tally[Place]
     certificates: Mapping[str, float]
     handshakes: int
+    orders: Orders
+    ready: bool
 
 
 class _Latest(Collector):
@@ -204,6 +216,8 @@ class _Latest(Collector):
         self._quarantined = quarantined
         self.certificates: Callable[[], Mapping[str, float]] = dict
         self.handshakes: Callable[[], int] = int
+        self.orders: Callable[[], Orders] = Orders
+        self.waiting_for: Callable[[], str | None] = lambda: None
         self._taken: _Values | None = None
 
     def take(self) -> None:
@@ -217,8 +231,11 @@ class _Latest(Collector):
             tuple(self._sources()),
             Tally(_place(client) for client in clients if any(status.rejected for status in client.types)),
             len(self._quarantined()),
+            Tally(_place(client) for client in clients if not all(map(client.in_sync, client.types))),
             dict(self.certificates()),
             self.handshakes(),
+            self.orders(),
+            self.waiting_for() is None,
         )
 
     def describe(self) -> Iterable[Metric]:
@@ -229,39 +246,32 @@ class _Latest(Collector):
         """Return what is, as taken."""
         if self._taken is None:
             return
-        decision, policy, places, void_probes, sources, rejecting, quarantined, certificates, handshakes = self._taken
-        yield from _policy_metrics(policy)
-        clients = _gauge("connected_clients", "Clients on a stream, by fleet and region.", "fleet", "region")
-        for place, count in sorted(places.items()):
-            clients.add_metric(place, count)
-        yield clients
-        what = "Clients that rejected something and have not taken other content of it since."
-        bad = _gauge("rejecting_clients", what, "fleet", "region")
-        for place in sorted(places):
-            bad.add_metric(place, rejecting[place])
-        yield bad
-        kept = _gauge("quarantined_resources", "Resources kept back from a view because a client rejected them.")
-        kept.add_metric([], quarantined)
+        taken = self._taken
+        yield from ready_metrics(ready=taken.ready)
+        yield from _policy_metrics(taken.policy)
+        yield from client_metrics(taken.clients, taken.rejecting, taken.behind)
+        kept = gauge("quarantined_resources", "Resources kept back from a view because a client rejected them.")
+        kept.add_metric([], taken.quarantined)
         yield kept
         what = "Probes that said nothing, for reasons of this process."
-        yield CounterMetricFamily("xds_server_void_probes", what, void_probes)
-        ends = _gauge("certificate_expiry_timestamp_seconds", "When a certificate of ours expires.", "certificate")
-        for name, at in sorted(certificates.items()):
+        yield CounterMetricFamily("xds_server_void_probes", what, taken.void_probes)
+        ends = gauge("certificate_expiry_timestamp_seconds", "When a certificate of ours expires.", "certificate")
+        for name, at in sorted(taken.certificates.items()):
             ends.add_metric([name], at)
         yield ends
-        yield CounterMetricFamily("xds_server_tls_handshakes", "TLS handshakes begun on the xDS port.", handshakes)
-        yield from _source_metrics(sources)
-        if decision is not None:
-            yield from _place_metrics(decision)
-            yield from _weight_metrics(decision)
-
-
-def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"xds_server_{name}", text, labels=labels)
+        yield CounterMetricFamily(
+            "xds_server_tls_handshakes", "TLS handshakes begun on the xDS port.", taken.handshakes
+        )
+        yield from _source_metrics(taken.sources)
+        yield from order_metrics(taken.orders, taken.decision)
+        if taken.decision is not None:
+            yield from _place_metrics(taken.decision)
+            yield from _weight_metrics(taken.decision)
+            yield from plan_metrics(taken.decision)
 
 
 def _source_metrics(sources: tuple[SourceStatus, ...]) -> Iterator[Metric]:
-    streams = _gauge("signal_streams", "Streams on which a source reports.", "source")
+    streams = gauge("signal_streams", "Streams on which a source reports.", "source")
     what = "Messages of a source: load reports, health reports, batches of log entries, agents' requests."
     messages = CounterMetricFamily("xds_server_signal_messages", what, labels=["source"])
     what = "What of them was not taken: of names that the policy does not know, or malformed."
@@ -274,24 +284,24 @@ def _source_metrics(sources: tuple[SourceStatus, ...]) -> Iterator[Metric]:
 
 
 def _policy_metrics(policy: PolicyStatus) -> Iterator[Metric]:
-    info = _gauge("policy_info", "Always 1; the digest of the policy in force.", "digest")
+    info = gauge("policy_info", "Always 1; the digest of the policy in force.", "digest")
     if policy.digest is not None:
         info.add_metric([policy.digest], 1)
     yield info
-    rejected = _gauge("policy_rejected", "1 while the policy file holds something that was refused.")
+    rejected = gauge("policy_rejected", "1 while the policy file holds something that was refused.")
     rejected.add_metric([], bool(policy.rejected))
     yield rejected
 
 
 def _place_metrics(decision: Decision) -> Iterator[Metric]:
     place = "service", "region"
-    verdict = _gauge("verdict", "1 for the verdict in force.", *place, "health")
-    score = _gauge("verdict_score", "Share of the capacity that may be used, 0 to 1.", *place)
-    ramp = _gauge("verdict_ramp", "Share of its traffic that a recovering region has back, 0 to 1.", *place)
-    up = _gauge("endpoints_up", "Endpoints that are up.", *place)
-    total = _gauge("endpoints", "Endpoints there are.", *place)
-    capacity = _gauge("capacity_rps", "Capacity in requests per second, by the policy.", *place)
-    load = _gauge("planned_load_rps", "Requests per second that the weights in force send there.", *place)
+    verdict = gauge("verdict", "1 for the verdict in force.", *place, "health")
+    score = gauge("verdict_score", "Share of the capacity that may be used, 0 to 1.", *place)
+    ramp = gauge("verdict_ramp", "Share of its traffic that a recovering region has back, 0 to 1.", *place)
+    up = gauge("endpoints_up", "Endpoints that are up.", *place)
+    total = gauge("endpoints", "Endpoints there are.", *place)
+    capacity = gauge("capacity_rps", "Capacity in requests per second, by the policy.", *place)
+    load = gauge("planned_load_rps", "Requests per second that the weights in force send there.", *place)
     for service, r, seen in _places(decision):
         labels = service.service, service.regions[r]
         verdict.add_metric([*labels, seen.health], 1)
@@ -312,8 +322,8 @@ def _places(decision: Decision) -> Iterator[tuple[ServiceDecision, int, Verdict]
 
 
 def _weight_metrics(decision: Decision) -> Iterator[Metric]:
-    weight = _gauge("weight", "Share of a view's requests that a region serves, 0 to 1.", "service", "view", "region")
-    overload = _gauge("overload", "Factor by which demand exceeds what may be used; 1 if it fits.", "service")
+    weight = gauge("weight", "Share of a view's requests that a region serves, 0 to 1.", "service", "view", "region")
+    overload = gauge("overload", "Factor by which demand exceeds what may be used; 1 if it fits.", "service")
     for service in decision.services:
         overload.add_metric([service.service], service.overload)
     for service, r, _ in _places(decision):
@@ -326,9 +336,9 @@ def _weight_metrics(decision: Decision) -> Iterator[Metric]:
 
 def _exception_metrics(decision: Decision) -> Iterator[Metric]:
     what = "Share of a view's requests that is refused in an overload, 0 to 1."
-    shed = _gauge("shed", what, "service", "view")
+    shed = gauge("shed", what, "service", "view")
     what = "Share of what may be sent twice that a region gets although it is down, 0 to 1."
-    half_open = _gauge("half_open", what, "service", "view", "region")
+    half_open = gauge("half_open", what, "service", "view", "region")
     for service in decision.services:
         for view, found in zip(service.regions, service.shed, strict=False):
             shed.add_metric([service.service, view], found.percent / 100 if found else 0.0)
@@ -337,7 +347,7 @@ def _exception_metrics(decision: Decision) -> Iterator[Metric]:
                 if share and not weight:
                     half_open.add_metric([service.service, view, region], share / TOTAL_WEIGHT)
     what = "1 for the profile of outlier detection in force."
-    profile = _gauge("outlier_profile", what, "service", "region", "profile")
+    profile = gauge("outlier_profile", what, "service", "region", "profile")
     for service, r, _ in _places(decision):
         settings = next((row[r] for row in service.protection if row[r] is not None), None)
         if settings is not None:

@@ -77,8 +77,10 @@ def _decision() -> dict[str, Json]:
         "regions": array(ref("Place")),
         "views": array(ref("View")),
     }
+    fit = fields({"overload": number(), "reason": text()})
     plans = {
         "reflex": table(table(_WEIGHTS), "By the region that is lost, by view: where its share goes."),
+        "reflex_fit": table(fit, "By the region that is lost: whether the others hold what the reflex sends them."),
         "n_minus_1": array(ref("NMinusOne")),
         "protection": table(table(ref("Protection")), "By view, by region."),
     }
