@@ -176,6 +176,29 @@ def test_an_optimum_in_force_is_kept(case: Case, window: int) -> None:
         assert answer.flows == in_force
 
 
+def test_of_all_optima_the_one_that_moves_least_is_taken() -> None:
+    """With many equal costs there are many. A unit of cost outweighs any movement, so the LP can mind both."""
+    moved = 0
+    for seed in range(600):
+        case = random_case(random.Random(seed))
+        few = sum(case.demand) < 500 and all(c % FORBIDDEN <= 9 for row in case.cost for c in row)
+        if case.previous is None or case.window or not few:
+            continue
+        answer = case.solve()
+        above = sum(
+            max(0, flow - was)
+            for pair in zip(answer.flows, case.previous, strict=True)
+            for flow, was in zip(*pair, strict=True)
+        )
+        room = [max(0, limit - used) for limit, used in zip(case.capacity, case.background, strict=True)]
+        rooms = [max(pair) for pair in zip(answer.loads, room, strict=True)]
+        dear = tuple(tuple(c if c >= FORBIDDEN else 1000 * c for c in row) for row in case.cost)
+        best = least_cost(case.served(), rooms, dear, case.previous, 1)
+        assert 1000 * case.price(answer.flows) + above == pytest.approx(best, rel=1e-9, abs=1e-4)
+        moved += bool(above)
+    assert moved > 20
+
+
 def test_a_tie_moves_no_more_than_it_must() -> None:
     """All regions cost the same to all views: only the excess of the region that shrank moves."""
     cost = ((5, 5, 5, 5),) * 3
