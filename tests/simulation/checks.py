@@ -7,6 +7,8 @@ blind           without evidence of any kind nothing moves
 detection       a dead region has no weight in time
 no false alarm  a region that is well is never declared down
 swings          a weight changes its direction only so often in ten minutes
+movement        between two things that happen no more traffic moves than there is (least movement: test_allocation.py)
+convergence     weights come to rest `CONVERGED_S` after the last thing that happened; after flapping `CALMED_S`
 rest            a while after the last fault the weights are the optimum again, and everybody is healthy
 """
 
@@ -25,6 +27,10 @@ from xds_server.policy.types import Policy
 TRACE_LINES = 40
 SWINGS_IN_S = 600.0
 SMALL = 0.01 * TOTAL_WEIGHT
+CONVERGED_S = 240.0
+CALMED_S = 900.0
+STEADY_NOISE = 0.02
+"""Of the demand: more than this, or night and day, is a reason to move."""
 
 
 class Violation(AssertionError):  # noqa: N818  (a finding, not an error)
@@ -46,6 +52,7 @@ class Checker:
         self.turns: dict[tuple[int, int], deque[tuple[float, int]]] = {}
         self.changes: deque[float] = deque()
         self.moved_rps = 0.0
+        self.happened_at, self.moved_before = 0.0, 0.0
 
     def see(self, moment: Moment) -> None:
         """Check one tick."""
@@ -138,11 +145,29 @@ class Checker:
         if self.deaf_since is not None and moment.now - self.deaf_since > 20 and not self._edited(moment.now):
             self._fail(moment, "weights moved without evidence")
         demand = list(moment.truth.demand.values())
+        self._converged(
+            moment,
+            max(abs(a - b) for rows in zip(before.weights, d.weights, strict=True) for a, b in zip(*rows, strict=True)),
+        )
         for v, (old, new) in enumerate(zip(before.weights, d.weights, strict=True)):
             self.moved_rps += demand[v] * sum(abs(a - b) for a, b in zip(old, new, strict=True)) / 2 / TOTAL_WEIGHT
             for r, (a, b) in enumerate(zip(old, new, strict=True)):
                 if abs(a - b) >= SMALL:
                     self._turn(moment, (v, r), 1 if b > a else -1)
+
+        if self.moved_rps - self.moved_before > sum(demand):
+            more = f"{self.moved_rps - self.moved_before:,.0f} of {sum(demand):,.0f} req/s"
+            self._fail(moment, f"{more} moved since {self.happened_at:g} s, when something last happened")
+
+    def _converged(self, moment: Moment, largest: int) -> None:
+        """Check that a change has a cause that is not too long ago."""
+        edges = [0.0, *(e for f in self.scenario.faults for e in f.edges(moment.now))]
+        if max(edges) > self.happened_at:
+            self.happened_at, self.moved_before = max(edges), self.moved_rps
+        steady = self.scenario.noise <= STEADY_NOISE and not self.scenario.day
+        limit = CALMED_S if any(f.kind == "flap" for f in self.scenario.faults) else CONVERGED_S
+        if steady and largest >= SMALL and moment.now - self.happened_at > limit:
+            self._fail(moment, f"weights still move, {moment.now - self.happened_at:g} s after anything happened")
 
     def _edited(self, now: float) -> bool:
         return any(f.kind == "edit" and min(abs(now - f.at), abs(now - f.until)) < 60 for f in self.scenario.faults)

@@ -14,7 +14,7 @@ A fault holds from `at` to `until`, in seconds. Its kinds:
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 REGIONS = ("ap-southeast-1", "eu-west-1", "sa-east-1", "us-east-1")
@@ -37,6 +37,15 @@ class Fault:
         if not self.at <= now < self.until:
             return False
         return self.kind != "flap" or (now - self.at) % (2 * self.arg) < self.arg
+
+    def edges(self, now: float) -> Iterator[float]:
+        """Yield when it began, ended, and in between came or went, up to now."""
+        step = self.arg if self.kind == "flap" else FOREVER
+        last = min(self.until, now)
+        if self.at <= now:
+            yield self.at + (last - self.at) // step * step if step < FOREVER else self.at
+        if self.until <= now:
+            yield self.until
 
     def __str__(self) -> str:
         what = " ".join(part for part in (self.kind, self.view and f"{self.view} →", self.region) if part)

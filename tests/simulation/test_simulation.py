@@ -84,8 +84,15 @@ def test_a_life_is_the_same_again_from_the_same_seed() -> None:
 
 
 def turned(moment: Moment, d: ServiceDecision) -> ServiceDecision:
-    by = int(moment.now) % 4
-    return replace(d, weights=tuple(row[by:] + row[:by] for row in d.weights))
+    """A fiftieth of each view's traffic goes to another region in every other second."""
+    by = 200 * (int(moment.now) % 2)
+    return replace(d, weights=tuple(_shifted(row, by) for row in d.weights))
+
+
+def _shifted(row: tuple[int, ...], by: int) -> tuple[int, ...]:
+    most = row.index(max(row))
+    to = (most + 1) % len(row)
+    return tuple(weight - by * (r == most) + by * (r == to) for r, weight in enumerate(row))
 
 
 Breaks = Callable[[Moment, ServiceDecision], ServiceDecision]
@@ -110,6 +117,35 @@ def test_a_checker_finds_a_decision_that_is_wrong(breaks: Breaks, words: str) ->
     with pytest.raises(Violation, match=words) as found:
         see_all(world, broken)
     assert "slow us-east-1" in str(found.value)
+
+
+def test_a_checker_finds_weights_that_do_not_come_to_rest() -> None:
+    """One move of a fiftieth, long after the only thing that happened."""
+    world = World(Scenario("restless", "", 400.0, (Fault("slow", 5, 6, "us-east-1", arg=1.0),)))
+
+    def late(moment: Moment) -> Moment:
+        d = moment.decision
+        if moment.now < 300 or d is None:
+            return moment
+        rows = (tuple(sorted(d.weights[0])), *d.weights[1:])
+        return replace(moment, decision=replace(d, weights=rows))
+
+    with pytest.raises(Violation, match="weights still move, 294 s after anything happened"):
+        see_all(world, late)
+
+
+def test_a_checker_finds_traffic_that_moves_to_and_fro() -> None:
+    world = World(Scenario("to and fro", "", 200.0, (Fault("slow", 5, 6, "us-east-1", arg=1.0),)))
+
+    def twice(moment: Moment) -> Moment:
+        d = moment.decision
+        if d is None or moment.now < 100:
+            return moment
+        by = min(int(moment.now) - 100, 3)
+        return replace(moment, decision=replace(d, weights=tuple(row[by:] + row[:by] for row in d.weights)))
+
+    with pytest.raises(Violation, match=r"req/s moved since 6 s, when something last happened"):
+        see_all(world, twice)
 
 
 def test_a_checker_finds_a_controller_that_does_not_react() -> None:
