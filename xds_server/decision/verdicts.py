@@ -159,7 +159,7 @@ def limited(before: Belief | None, evidence: Evidence, *, standing: Standing, ra
 
     A region that is hopeless for real traffic is down whatever its health checks answer, for `LIVE_HOLD_S`, twice as
     long after each further fall: without traffic there is nothing to see it recover by, so it is then tried again, with
-    a ramp.
+    a ramp. With a half-open trickle there is, and it stays down for as long as that fails.
     """
     if standing.hopeless and evidence.up and (before is None or before.verdict.health is not Health.DOWN):
         fallen = judge(before, replace(evidence, up=0, detail=standing.reason), ramp_up_s, now)
@@ -167,6 +167,9 @@ def limited(before: Belief | None, evidence: Evidence, *, standing: Standing, ra
         verdict = replace(fallen.verdict, reason=reason, up=evidence.up)
         hold = min(MAX_HOLD_DOWN_S, LIVE_HOLD_S * 2.0 ** min(max(0, fallen.falls - 1), 16))
         return replace(fallen, verdict=verdict, hold_until=now + hold, ramp=0.0)
+    if standing.hopeless and evidence.up and before is not None and before.verdict.held is None:
+        why = f"{evidence.up} of {evidence.total} endpoints pass their checks, but {standing.reason}"
+        return replace(before, verdict=replace(before.verdict, reason=why, up=evidence.up, total=evidence.total))
     unlimited = replace(before, verdict=replace(before.verdict, ramp=before.ramp)) if before is not None else None
     belief = judge(unlimited, evidence, ramp_up_s, now)
     verdict = belief.verdict
