@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+import grpc
+
 from xds_server.model import ViewKey
 from xds_server.protocol.events import Acked, Identified, Nacked
 from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl, content_version
@@ -68,7 +70,8 @@ class SnapshotServer:
     """An xDS server whose snapshots its owner sets. All methods belong to one event loop.
 
     `address` is HOST:PORT, port 0 picks a free one. `group_of` says which group a client is in; it may raise Refused.
-    `on_event` hears what clients say (Connected, Acked, Nacked, Closed …).
+    `on_event` hears what clients say (Connected, Acked, Nacked, Closed …). With `credentials` the port speaks TLS, and
+    `identities` of a client are the names in its certificate.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class SnapshotServer:
         group_of: Callable[[Identified], str] = lambda node: node.node_id,
         on_event: Callable[[ClientEvent], None] | None = None,
         options: TransportOptions | None = None,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self._host = address.rpartition(":")[0]
         self._groups: dict[str, _Group] = {}
@@ -91,6 +95,7 @@ class SnapshotServer:
             publisher=self._publisher,
             on_event=self._hear,
             options=options,
+            credentials=credentials,
         )
 
     async def start(self) -> str:

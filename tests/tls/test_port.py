@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
@@ -14,6 +17,7 @@ from pathlib import Path
 import grpc
 import pytest
 from click.testing import CliRunner
+from envoy.service.status.v3 import csds_pb2
 
 from tests.support.certificates import HOUR, Authority, Files, replace
 from tests.support.envoy import EnvoyProcess
@@ -21,6 +25,7 @@ from tests.tls.world import NAME, Realm, connected
 from xds_server.agent.client import AgentClient
 from xds_server.cli import main
 from xds_server.demo.ports import Ports
+from xds_server.transport.csds import SERVICE
 
 pytestmark = pytest.mark.envoy
 
@@ -38,50 +43,67 @@ services:
 """
 
 
-@pytest.fixture
-def realm(tmp_path: Path) -> Iterator[Realm]:
+def new_realm(directory: Path, stack: ExitStack) -> Realm:
+    ports = stack.enter_context(closing(Ports(1, random.Random())))
+    realm = Realm(directory, stack, POLICY.replace("PORT", str(ports.numbers[0])))
+    realm.serve()
+    return realm
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
+    """A realm whose policy and certificates stay as they are: starting it costs more than most tests."""
     with ExitStack() as stack:
-        ports = stack.enter_context(closing(Ports(1, random.Random())))
-        realm = Realm(tmp_path, stack, POLICY.replace("PORT", str(ports.numbers[0])))
-        realm.serve()
-        yield realm
+        yield new_realm(tmp_path_factory.mktemp("realm"), stack)
 
 
-def test_only_a_good_certificate_of_the_right_region_gets_in(realm: Realm) -> None:
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """What a test starts ends with it."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def test_only_a_good_certificate_of_the_right_region_gets_in(shared: Realm, stack: ExitStack) -> None:
     """Wrong authority, expired, none, another region's, and an Envoy that does not trust us: none is ever served."""
-    issue, stranger = realm.authority.issue, Authority(realm.directory, "stranger")
-    good = realm.envoy("us-good", issue("good", US))
-    foreign = realm.envoy("us-foreign", issue("foreign", EU))
+    realm, issue, start = shared, shared.authority.issue, stack.enter_context
+    stranger = Authority(realm.directory, "stranger")
+    good = start(realm.envoy("us-good", issue("good", US)))
+    foreign = start(realm.envoy("us-foreign", issue("foreign", EU)))
     failing = {
-        "none": realm.envoy("us-none", None),
-        "wrong authority": realm.envoy("us-wrong", stranger.issue("wrong", US)),
-        "expired": realm.envoy("us-old", issue("old", US, ends=-HOUR)),
-        "wrong name": realm.envoy("us-misled", issue("misled", US), stranger.file),
+        "none": start(realm.envoy("us-none", None)),
+        "wrong authority": start(realm.envoy("us-wrong", stranger.issue("wrong", US))),
+        "expired": start(realm.envoy("us-old", issue("old", US, ends=-HOUR))),
+        "wrong name": start(realm.envoy("us-misled", issue("misled", US), stranger.file)),
     }
     realm.until("a connected Envoy", lambda: connected(good))
     for what, envoy in {"foreign": foreign, **failing}.items():
-        realm.until(what, partial(_failed_twice, envoy))
+        realm.until(what, partial(_failed, envoy))
     for envoy in (foreign, *failing.values()):
         assert not connected(envoy)
         assert envoy.admin("/ready")[0] == 503
     assert failing["wrong name"].stats("fail_verify")["cluster.xds.ssl.fail_verify_error"] > 0
     words = f"the certificate of {EU} may not speak as node 'us-foreign' of fleet web in region us-east-1"
     assert words in foreign.log
-    (denied,) = realm.events("client.denied")
+    (denied,) = [event for event in realm.events("client.denied") if event["fields"]["identity"] == EU]
     assert denied["message"].startswith(words)
-    assert denied["fields"]["identity"] == EU
     fleet = json.loads(realm.control_plane.get("/api/v1/fleet"))
     assert [client["id"] for client in fleet["clients"]] == ["us-good"]
+    assert _seen_by(realm, issue("colleague", US)) == ["us-good"]
+    assert _seen_by(realm, issue("onlooker", EU)) == []
     metrics = realm.control_plane.get("/metrics")
     assert 'xds_server_denied_total{service="xds"}' in metrics
     assert 'xds_server_certificate_expiry_timestamp_seconds{certificate="xds"}' in metrics
 
 
-def test_files_rotate_and_a_policy_that_no_longer_lets_a_client_in_ends_its_streams(realm: Realm) -> None:
+def test_files_rotate_and_a_policy_that_no_longer_lets_a_client_in_ends_its_streams(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    realm = new_realm(tmp_path, stack)
     sds = realm.directory / "sds"
     sds.mkdir()
     shown = realm.authority.issue("good", US)
-    envoy = realm.envoy("us-good", shown, None, "--sds-dir", str(sds))
+    envoy = stack.enter_context(realm.envoy("us-good", shown, None, "--sds-dir", str(sds)))
     realm.until("a connected Envoy", lambda: connected(envoy))
     for service in ("lrs", "hds"):
         realm.until(service, partial(_streams_are, realm, service, 1))
@@ -108,10 +130,25 @@ def test_files_rotate_and_a_policy_that_no_longer_lets_a_client_in_ends_its_stre
     assert "PRIVATE" not in realm.control_plane.log
 
 
-def test_an_agent_reports_on_the_regions_that_its_certificate_is_for(realm: Realm) -> None:
+def test_a_grpc_client_speaks_tls_by_its_bootstrap(shared: Realm) -> None:
+    made, place = shared.authority.issue("grpc", US), shared.directory / "grpc.json"
+    words = ["bootstrap", "--grpc", "--id", "us-grpc", "--region", "us-east-1", "--cluster", "web"]
+    words += ["--ca", str(shared.authority.file), "--cert", str(made.certificate), "--key", str(made.key)]
+    done = CliRunner().invoke(main, [*words, "--xds", shared.control_plane.ready["xds"]])
+    place.write_text(done.output)
+    call = "import grpc; grpc.insecure_channel('xds:///shop').unary_unary('/a.B/C')(b'', timeout=5)"
+    environment = {**os.environ, "GRPC_XDS_BOOTSTRAP": str(place)}
+    failed = subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True, check=False)
+    assert "127.0.0.1:9" in failed.stderr, failed.stderr  # it knows where to go; nobody is there
+    came = [event["fields"]["client"] for event in shared.events("client.connected")]
+    assert "us-grpc" in came
+
+
+def test_an_agent_reports_on_the_regions_that_its_certificate_is_for(shared: Realm) -> None:
+    realm = shared
+
     def report(shown: Files, region: str) -> str:
-        files = (realm.authority.file, shown.key, shown.certificate)
-        credentials = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
+        credentials = _credentials(realm, shown)
         with AgentClient(realm.control_plane.ready["xds"], reporter="m", credentials=credentials) as client:
             try:
                 client.report(region, healthy=True, timeout_s=30)
@@ -134,8 +171,21 @@ def test_clients_in_a_policy_need_a_port_that_asks_for_certificates(tmp_path: Pa
     assert "start with --xds-ca, or remove it" in done.stderr
 
 
-def _failed_twice(envoy: EnvoyProcess) -> bool:
-    return envoy.stats("cds.update_failure")["cluster_manager.cds.update_failure"] >= 2
+def _credentials(realm: Realm, shown: Files) -> grpc.ChannelCredentials:
+    files = (realm.authority.file, shown.key, shown.certificate)
+    return grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
+
+
+def _seen_by(realm: Realm, shown: Files) -> list[str]:
+    """Return the clients that CSDS shows to who has this certificate."""
+    with grpc.secure_channel(realm.control_plane.ready["xds"], _credentials(realm, shown)) as channel:
+        fetch = channel.unary_unary(f"/{SERVICE}/FetchClientStatus")
+        answer = csds_pb2.ClientStatusResponse.FromString(fetch(b"", timeout=30))
+    return [config.node.id for config in answer.config]
+
+
+def _failed(envoy: EnvoyProcess) -> bool:
+    return envoy.stats("cds.update_failure")["cluster_manager.cds.update_failure"] > 0
 
 
 def _streams_are(realm: Realm, service: str, count: int) -> bool:

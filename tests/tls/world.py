@@ -48,10 +48,10 @@ class Realm:
         return done.output
 
     def envoy(self, node: str, shown: Files | None, trusted: Path | None = None, *options: str) -> EnvoyProcess:
+        """Return an Envoy to be started."""
         place = self.directory / node
         place.mkdir()
-        process = EnvoyProcess(place, self.bootstrap(node, shown, trusted, *options), wait_ready=False)
-        return self._stack.enter_context(process)
+        return EnvoyProcess(place, self.bootstrap(node, shown, trusted, *options), wait_ready=False)
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         entries = json.loads(self.control_plane.get("/api/v1/events"))["events"]
