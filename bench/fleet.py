@@ -34,6 +34,7 @@ from xds_server.protocol.events import Acked, Nacked
 from xds_server.snapshot.kinds import kind_of
 from xds_server.snapshot.resource import Snapshot, TypeUrl
 from xds_server.transport.clients import ClientEvent
+from xds_server.transport.memory import LOOK_EVERY_S
 from xds_server.transport.publisher import Publisher
 from xds_server.transport.server import XdsServer
 
@@ -41,7 +42,8 @@ _SERVICES = 10
 _NODE_BYTES = 61_000
 _PROCESSES = 4
 _LIMIT_S = 300.0
-_SETTLE_S = 2.0
+_SETTLE_S = 2.5 * LOOK_EVERY_S
+"""Until the server has given back what it needed for the rush."""
 _IDLE_S = 10.0
 _CPU_REACH_US = 150.0
 _STORM_REACH_S = 20.0
@@ -105,6 +107,7 @@ async def _measure(
         storm, left = await _storm(port, streams, delta=delta)
         await server.emptied()
         gc.collect()
+        await asyncio.sleep(run.pick(_SETTLE_S, 0.2))
         kept = (resident_kb() - before) / streams
     finally:
         await server.stop()

@@ -20,6 +20,7 @@ from xds_server.protocol.sharing import Sharing
 from xds_server.transport.admission import Admission
 from xds_server.transport.clients import ClientEvent, ClientStatus, Inventory
 from xds_server.transport.csds import StatusService, Visible
+from xds_server.transport.memory import Trimmer
 from xds_server.transport.options import TransportOptions, channel_options
 from xds_server.transport.publisher import Publisher
 from xds_server.transport.services import ADS, METHODS, Method
@@ -73,6 +74,7 @@ class XdsServer:
         self._changed: set[ViewKey] = set()
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
+        self._trimmer: asyncio.Task[None] | None = None
         self._server: Any = None
         self._unlisten: Callable[[], None] = lambda: None
 
@@ -92,6 +94,7 @@ class XdsServer:
         self._server = server
         self._unlisten = self._surroundings.publisher.listen(self._published)
         self._pump = asyncio.get_running_loop().create_task(self._run_pump(), name="xds pump")
+        self._trimmer = asyncio.get_running_loop().create_task(Trimmer(self._moves).run(), name="xds memory")
         return port
 
     def _listen(self, server: Any) -> int:
@@ -115,9 +118,14 @@ class XdsServer:
         await self._drain()
         await stopping
         await self._surroundings.admission.close()
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.gather(self._pump, return_exceptions=True)
+        tasks = [task for task in (self._pump, self._trimmer) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _moves(self) -> int:
+        """Return how often a client came or went."""
+        return 2 * self._opened - len(self._streams)
 
     async def _drain(self) -> None:
         for count, stream in enumerate(tuple(self._streams.values()), start=1):

@@ -1,0 +1,38 @@
+"""Gives freed memory back to the system after many clients have come or gone.
+
+glibc keeps what is freed below something that is still in use, and what a connecting client needs for a moment (its
+first request alone is 61 KB) lies below what it keeps. Measured with 500 clients: 20 KB each while they stay, and 40 KB
+each after they have left, are kept without need. `malloc_trim` returns whole free pages wherever they lie; it takes
+milliseconds, in a thread, without the interpreter's lock. Elsewhere than on glibc there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from collections.abc import Callable
+
+LOOK_EVERY_S = 5.0
+WORTH_IT = 100
+"""Clients that came or went."""
+
+
+class Trimmer:
+    """Watches how many clients come and go; `moves` counts both."""
+
+    def __init__(self, moves: Callable[[], int]) -> None:
+        self._moves = moves
+        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+
+    async def run(self) -> None:
+        """Trim after each flood, once it is over, for as long as the task lives."""
+        if self._trim is None:
+            return
+        trimmed = before = self._moves()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            now = self._moves()
+            if now - trimmed >= WORTH_IT and now - before < WORTH_IT:
+                await asyncio.to_thread(self._trim, 0)
+                trimmed = now
+            before = now
