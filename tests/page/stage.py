@@ -63,7 +63,8 @@ class Region:
 class Stage:
     """The control plane's process and its regions. Use it as a context manager."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *flags: str) -> None:
+        self._flags = flags
         self.policy = directory / "policy.yaml"
         self._log = directory / "log"
         self.regions = {name: Region(name) for name in REGIONS}
@@ -98,7 +99,7 @@ class Stage:
     def start(self) -> None:
         """Start the process: the first time on a free port, then on the same."""
         argv = [sys.executable, "-m", "xds_server", "serve", str(self.policy)]
-        argv += ["--xds", "127.0.0.1:0", "--admin", self.admin]
+        argv += ["--xds", "127.0.0.1:0", "--admin", self.admin, *self._flags]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self._process.stdout is not None

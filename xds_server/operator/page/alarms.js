@@ -23,8 +23,7 @@ const LINKS = { policy: "#policy", client: "#fleet", resource: "#fleet", order: 
 function told() {
   return (world.alarms?.alarms ?? []).map((a) => {
     const [head, ...rest] = a.message.split(": ");
-    const text = rest.length ? rest.join(": ") : "";
-    return alarm(a.severity, head, `${text}${a.since ? ` (for ${span(now() - a.since)})` : ""}`, LINKS[a.kind.split(".")[0]] ?? "#traffic");
+    return { ...alarm(a.severity, head, rest.join(": "), LINKS[a.kind.split(".")[0]] ?? "#traffic"), since: a.since, kind: a.kind };
   });
 }
 
@@ -73,9 +72,10 @@ function losses() {
 
 export function drawAlarms(root) {
   const found = alarms();
-  const items = found.slice(0, MOST).map(({ level, head, text, link }) =>
-    h("li", { "data-key": head, class: level }, h("span", { class: "badge", "aria-hidden": "true" }, MARK[level]),
-      h("span", { class: "unseen" }, `${level}: `), h("strong", {}, link ? h("a", { href: link }, head) : head), " ", h("span", {}, text)));
+  const items = found.slice(0, MOST).map(({ level, head, text, link, since, kind = "" }) =>
+    h("li", { "data-key": `${kind} ${head}`, class: level }, h("span", { class: "badge", "aria-hidden": "true" }, MARK[level]),
+      h("span", { class: "unseen" }, `${level}: `), h("strong", {}, link ? h("a", { href: link }, head) : head), " ", h("span", {}, text),
+      since ? h("span", { class: "faint", "aria-hidden": "true" }, ` for ${span(now() - since)}`) : null)); // not read out at every change
   const more = found.length > MOST ? [h("li", { class: "info" }, `and ${found.length - MOST} more`)] : [];
   show(root, items.length ? h("ul", { class: "alarms" }, items, more) : null);
   return found;

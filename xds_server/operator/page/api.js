@@ -2,6 +2,8 @@
 
 const KEY = "xds-server-token";
 
+export const WANTED = "the server wants a token";
+
 /** An answer that is an error, in the server's own words (problem details). */
 export class Problem extends Error {
   constructor(status, body) {
@@ -13,10 +15,16 @@ export class Problem extends Error {
 }
 
 let askForToken = async () => null;
+let declined = false;
 
 /** Say how to ask the person for a token; it resolves to null if they will not give one. */
 export function onTokenNeeded(ask) {
   askForToken = ask;
+}
+
+/** Ask again, although the person would not give one: they have changed their mind. */
+export function askAgain() {
+  declined = false;
 }
 
 export function authorised() {
@@ -32,8 +40,7 @@ export async function send(path, options = {}) {
     const response = await fetch(path, { ...options, headers, cache: "no-store", redirect: "error" });
     if (response.status !== 401) return response;
     if (sessionStorage.getItem(KEY) !== used) continue; // somebody else has asked meanwhile
-    const token = await asked(used);
-    if (!token) throw new Problem(401, { detail: "the server wants a token" });
+    if (declined || !(await asked(used))) throw new Problem(401, { detail: WANTED });
   }
 }
 
@@ -43,6 +50,7 @@ async function asked(refused) {
   asking ??= askForToken(refused !== null).finally(() => { asking = null; });
   const token = await asking;
   if (token) sessionStorage.setItem(KEY, token);
+  declined = !token;
   return token;
 }
 

@@ -33,6 +33,7 @@ function alignChildren(live, fresh) {
   let at = live.firstChild;
   for (const child of fresh) {
     const known = child.dataset?.key ? keyed.get(child.dataset.key) : at;
+    keyed.delete(child.dataset?.key);
     if (known && alike(known, child)) {
       if (known === at) at = at.nextSibling;
       else live.insertBefore(known, at);

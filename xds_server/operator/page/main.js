@@ -1,6 +1,6 @@
 // Joins the parts: what the stream says goes into `world`, and what changed is drawn, at most once a frame.
 
-import { get, onTokenNeeded } from "./api.js";
+import { WANTED, askAgain, get, onTokenNeeded } from "./api.js";
 import { drawAlarms } from "./alarms.js";
 import { byId, h, show } from "./dom.js";
 import { Flow } from "./flow.js";
@@ -70,9 +70,18 @@ function changed(part) {
   if (!due.size) setTimeout(() => {
     const parts = [...due];
     due.clear();
-    for (const one of parts) draw[one]();
+    for (const one of parts) drawn(one);
   }, 30);
   due.add(part);
+}
+
+/** What is wrong in one part must not keep the others from being drawn. */
+function drawn(part) {
+  try {
+    draw[part]();
+  } catch (error) {
+    reportError(error);
+  }
 }
 
 /** One sentence for the whole system, in the head and in the tab's title. */
@@ -102,7 +111,8 @@ function drawLink() {
   cut.hidden = up || !why;
   const words = ever ? `Cut off since ${clock(since)}, showing the last known state. Trying again by itself (${why}).` : `No answer yet: ${why}. Trying again by itself.`;
   const told = cut.hidden ? "" : words;
-  if (told !== announced) cut.textContent = announced = told;
+  if (told !== announced) byId("cut-text").textContent = announced = told;
+  byId("give-token").hidden = why !== WANTED;
 }
 
 function drawServices() {
@@ -248,6 +258,10 @@ const does = {
   evacuate: (button) => evacuate(button.dataset.region),
   end: (button) => end(button.dataset.id),
   retry,
+  token: () => {
+    askAgain();
+    get("/api/v1/policy").catch(() => {}); // which asks; the stream comes back by itself
+  },
   close: () => byId("dialog").close(),
   "more-history": async () => {
     historyShown += 200;

@@ -1,7 +1,7 @@
 // Server-sent events over fetch, because EventSource cannot send a token. Comes back by itself, and says when it is cut
 // off: an answer that ends, an error, or silence for longer than the server's heartbeat allows.
 
-import { send } from "./api.js";
+import { Problem, send } from "./api.js";
 
 const QUIET_FACTOR = 2.5;
 const FIRST_RETRY_MS = 500;
@@ -41,6 +41,7 @@ async function once(path, on) {
     }
     return "the server ended the stream";
   } catch (error) {
+    if (error instanceof Problem) return error.message;
     return stop.signal.aborted ? "nothing was heard" : `no connection (${error.message})`;
   } finally {
     clearTimeout(watch);
