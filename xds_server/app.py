@@ -502,7 +502,7 @@ class _Desk:
             not all(status.rejected or client.in_sync(status) for status in client.types) for client in self.clients()
         )
 
-    def retry(self) -> Retried:
+    def retry(self, author: str) -> Retried:
         """Try again what Envoys rejected: what is kept back, what a client keeps out, a policy that was rolled back."""
         rejecting = sum(any(status.rejected for status in client.types) for client in self.clients())
         policy, self._rolled_back = self._rolled_back, None
@@ -513,8 +513,11 @@ class _Desk:
             self._status = PolicyStatus(str(self._options.policy), self._status.digest)
             self._loop.put(policy)
         again = f", and policy {policy.digest}" if policy is not None else ""
-        words = f"an operator has {retried.quarantined} resources and {rejecting} clients tried again{again}"
-        self._tell(Event("operator.retry", now(), words))
+        words = (
+            f"{author or 'an operator'} has {retried.quarantined} resources and {rejecting} clients tried again{again}"
+        )
+        fields = (("author", author),) if author else ()
+        self._tell(Event("operator.retry", now(), f"{author or 'an operator'} has {what}", fields=fields))
         return retried
 
     def report(self, body: bytes) -> int:

@@ -95,7 +95,7 @@ async def test_roles_open_what_they_should_and_nothing_else() -> None:
                 expected = 200 if token in welcome else 403 if token in {"viv", "rob"} else 401
                 assert answer.status == expected, (method, path, token)
                 assert expected == 200 or answer.kind == "application/problem+json"
-    assert (process.retries, len(process.reports)) == (1, 2)
+    assert (process.retries, process.retried_by, len(process.reports)) == (1, "oz", 2)
 
 
 @in_loop

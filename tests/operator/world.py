@@ -107,6 +107,7 @@ class Process:
     reports: list[bytes] = field(default_factory=list)
     held: tuple[Held, ...] = ()
     retries: int = 0
+    retried_by: str = ""
     desk: OrderDesk = field(
         default_factory=lambda: OrderDesk(Controller(), lambda _: None, (lambda: 100.0, lambda: 1e9), lambda _: None)
     )
@@ -148,8 +149,9 @@ class Process:
     def quarantined(self) -> tuple[Held, ...]:
         return self.held
 
-    def retry(self) -> Retried:
+    def retry(self, author: str) -> Retried:
         self.retries += 1
+        self.retried_by = author
         return Retried(len(self.held), 1, "abc123")
 
     def order_desk(self) -> OrderDesk:

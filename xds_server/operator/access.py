@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -149,6 +150,12 @@ class Access:
             return
         scope["principal"] = found
         await self._app(scope, receive, _watched(scope, send, self._door) if found is not None else send)
+
+
+def author_of(request: Request) -> str:
+    """Return the name of who was let in; empty where nobody had to say."""
+    principal: Principal | None = request.scope.get("principal")
+    return principal.name if principal is not None else ""
 
 
 def _judged(guard: Guard, scope: Scope) -> Principal | Denied | None:

@@ -35,7 +35,7 @@ from xds_server import __version__
 from xds_server.decision.what_if import MOST_DEMAND, Loss
 from xds_server.history.chronicle import Chronicle
 from xds_server.model import Address, Decision
-from xds_server.operator.access import Access, Door
+from xds_server.operator.access import Access, Door, author_of
 from xds_server.operator.broadcast import Broadcast
 from xds_server.operator.events import KEPT, EventLog
 from xds_server.operator.history_pages import HistoryPages
@@ -122,8 +122,8 @@ class Source(Protocol):
     def quarantined(self) -> tuple[Held, ...]:
         """Return what is kept back from clients because one of them rejected it."""
 
-    def retry(self) -> Retried:
-        """Try again what Envoys rejected; return what that is."""
+    def retry(self, author: str) -> Retried:
+        """Try again what Envoys rejected; return what that is. `author` is who was authenticated, or empty."""
 
     def order_desk(self) -> OrderDesk:
         """Return where orders are given."""
@@ -259,7 +259,7 @@ class AdminApp:
     async def _retry(self, request: Request) -> Response:
         _check_sender(request)
         await _body(request)
-        return _json(asdict(self._source.retry()))
+        return _json(asdict(self._source.retry(author_of(request))))
 
 
 def _check_sender(request: Request) -> None:

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from xds_server.operator.access import author_of
 from xds_server.operator.order_desk import OrderDesk, UnansweredError
 from xds_server.operator.order_json import (
     BadRequestError,
@@ -58,7 +59,7 @@ class OrdersApi:
             raise HTTPException(503, "there is no policy in force yet")
         kind = str(body.get("kind", "")) if isinstance(body, dict) else ""
         try:
-            wanted = draft(body, policy.orders, self._desk.new_id(kind), _author(request), self._desk.now())
+            wanted = draft(body, policy.orders, self._desk.new_id(kind), author_of(request), self._desk.now())
         except BadRequestError as error:
             raise HTTPException(400, str(error)) from error
         effects = await self._desk.effects(wanted.order)
@@ -68,7 +69,7 @@ class OrdersApi:
         """End an order, or say what that would do."""
         identity = request.path_params["id"]
         try:
-            author, reason, version, dry_run = ending(await self._body(request), _author(request))
+            author, reason, version, dry_run = ending(await self._body(request), author_of(request))
         except BadRequestError as error:
             raise HTTPException(400, str(error)) from error
         if dry_run:
@@ -111,12 +112,6 @@ class OrdersApi:
             return json.loads(await self._read(request))
         except (ValueError, RecursionError) as error:
             raise HTTPException(400, f"the body is not JSON: {error}") from error
-
-
-def _author(request: Request) -> str:
-    """Return who was authenticated, if anybody was."""
-    principal = request.scope.get("principal")
-    return str(principal.name) if principal is not None else ""
 
 
 def _refused(answer: Answer) -> Response:
