@@ -513,9 +513,7 @@ class _Desk:
             self._status = PolicyStatus(str(self._options.policy), self._status.digest)
             self._loop.put(policy)
         again = f", and policy {policy.digest}" if policy is not None else ""
-        words = (
-            f"{author or 'an operator'} has {retried.quarantined} resources and {rejecting} clients tried again{again}"
-        )
+        what = f"{retried.quarantined} resources and {rejecting} clients tried again{again}"
         fields = (("author", author),) if author else ()
         self._tell(Event("operator.retry", now(), f"{author or 'an operator'} has {what}", fields=fields))
         return retried
