@@ -63,6 +63,10 @@ from xds_server.policy.types import Policy, Service
 LATENCY_MATTERS_MS = 5.0
 CAPACITY_MATTERS = 0.05
 
+MOST_ROUTINE = 400
+"""Places that one step looks at because there was a report. A large fleet reports on thousands at once: the rest comes
+in the next steps, so that no step is long."""
+
 
 class HealthBook:
     """All evidence and beliefs. Give it the policy and targets, then what is seen, then ask for verdicts and cuts."""
@@ -81,6 +85,7 @@ class HealthBook:
         self._jury = Jury()
         self._measured: dict[str, Measured] = {}
         self._touched: set[Place] = set()
+        self._routine: dict[Place, None] = {}
         self._moving: set[Place] = set()
         self._swept_at = float("-inf")
 
@@ -112,6 +117,7 @@ class HealthBook:
         self._jury.forget_except(self._places)
         self._measured = {name: found for name, found in self._measured.items() if name in policy.services}
         self._moving &= self._beliefs.keys()
+        self._routine = {place: None for place in self._routine if place in checks}
         self.unresolvable = unresolvable
         self._touched = set(checks)
 
@@ -126,12 +132,12 @@ class HealthBook:
     def learn_load(self, report: LoadReport) -> None:
         """Take one load report."""
         if Place(report.service, report.region) in self._places:
-            self._touched.add(self.traffic.learn(report))
+            self._routine[self.traffic.learn(report)] = None
 
     def learn_access(self, summary: AccessSummary) -> None:
         """Take one summary of access logs."""
         if Place(summary.service, summary.region) in self._places:
-            self._touched.add(self.traffic.learn_access(summary))
+            self._routine[self.traffic.learn_access(summary)] = None
 
     def learn_agent(self, report: AgentReport) -> None:
         """Take one agent's report; an empty service means all of that region."""
@@ -161,7 +167,7 @@ class HealthBook:
 
     def assess(self, now: float) -> tuple[frozenset[str], tuple[Event, ...]]:
         """Judge every place that may have changed. Returns the services whose verdicts did, and the events."""
-        due = sorted(self._touched | self._by_time(now))
+        due = sorted(self._touched | self._by_time(now) | self._next_routine())
         self._touched = set()
         heard = {place: self._hear(place, now) for place in due}
         proposed = {place: self._judge(place, heard[place], now) for place in due}
@@ -179,8 +185,17 @@ class HealthBook:
                 events.extend(verdict_event(place, before.verdict if before else None, belief.verdict, now))
         return frozenset(changed), tuple(events)
 
+    def _next_routine(self) -> set[Place]:
+        """Take the places that were reported on, the oldest first, as many as one step should look at."""
+        taken = list(self._routine)[:MOST_ROUTINE]
+        for place in taken:
+            del self._routine[place]
+        return set(taken)
+
     def next_change(self, now: float) -> float | None:
         """Return when time alone may next change a verdict (a ramp step, the end of a hold); None if nothing waits."""
+        if self._routine:
+            return now
         times = [t for place in self._moving if (t := self._wakes(place, self._beliefs[place], now)) is not None]
         return min(times, default=None)
 

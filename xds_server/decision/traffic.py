@@ -204,6 +204,9 @@ class TrafficBook:
         if own.ended < ENOUGH_TO_JUDGE:
             record.bad_since = None
             return FULL_STANDING
+        if at_least(own.failed, own.ended) < EXCUSED:  # whatever the others do
+            record.bad_since = None
+            return FULL_STANDING
         share, elsewhere = own.failed / own.ended, self._elsewhere(place, now, recent=recently)
         excess = _excess(own, elsewhere)
         typical = elsewhere.failed / elsewhere.ended if elsewhere.ended else 0.0

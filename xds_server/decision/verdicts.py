@@ -161,6 +161,8 @@ def limited(before: Belief | None, evidence: Evidence, *, standing: Standing, ra
     long after each further fall: without traffic there is nothing to see it recover by, so it is then tried again, with
     a ramp. With a half-open trickle there is, and it stays down for as long as that fails.
     """
+    if before is not None and standing.share == 1.0 and _at_rest(before, evidence):
+        return before
     if standing.hopeless and evidence.up and (before is None or before.verdict.health is not Health.DOWN):
         fallen = judge(before, replace(evidence, up=0, detail=standing.reason), ramp_up_s, now)
         reason = f"{evidence.up} of {evidence.total} endpoints pass their checks, but {standing.reason}"
@@ -181,6 +183,13 @@ def limited(before: Belief | None, evidence: Evidence, *, standing: Standing, ra
     if before is not None and before.verdict.health is verdict.health:
         verdict = replace(verdict, since=before.verdict.since)
     return replace(belief, verdict=verdict, ramp=ramp)
+
+
+def _at_rest(before: Belief, evidence: Evidence) -> bool:
+    """Return whether all was well and is: the rule rather than the exception, and nothing to work out."""
+    verdict = before.verdict
+    well = verdict.health is Health.HEALTHY and verdict.score == verdict.ramp == before.ramp == 1.0
+    return well and evidence.up == evidence.decided == verdict.up and evidence.total == verdict.total
 
 
 def _fall(before: Belief | None, was: Health | None, evidence: Evidence, now: float) -> Belief:
