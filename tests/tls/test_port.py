@@ -130,6 +130,22 @@ def test_files_rotate_and_a_policy_that_no_longer_lets_a_client_in_ends_its_stre
     assert "PRIVATE" not in realm.control_plane.log
 
 
+def test_a_denied_envoy_gets_in_when_its_certificate_is_put_right_and_then_stays(
+    shared: Realm, stack: ExitStack, tmp_path: Path
+) -> None:
+    shown = shared.authority.issue("mended", EU)
+    envoy = stack.enter_context(shared.envoy("us-mended", shown, None, "--sds-dir", str(tmp_path)))
+    shared.until("a denial", partial(_failed, envoy))
+    shared.authority.issue("mended", US)
+    shared.until("a connected Envoy", partial(connected, envoy))
+    reached = "cluster.xds.upstream_cx_max_duration_reached"
+    before = envoy.stats(reached)[reached]
+    shared.until("the end of its minute", lambda: envoy.stats(reached)[reached] > before)
+    came = [e for e in shared.events("client.connected") if e["fields"]["client"] == "us-mended"]
+    assert len(came) == 1
+    assert envoy.stats("control_plane.connected_state")["control_plane.connected_state"] == 1
+
+
 def test_a_grpc_client_speaks_tls_by_its_bootstrap(shared: Realm) -> None:
     made, place = shared.authority.issue("grpc", US), shared.directory / "grpc.json"
     words = ["bootstrap", "--grpc", "--id", "us-grpc", "--region", "us-east-1", "--cluster", "web"]

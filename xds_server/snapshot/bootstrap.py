@@ -45,7 +45,12 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from xds_server.snapshot import access_log, runtime
-from xds_server.snapshot.bootstrap_tls import ClientTls, transport_socket, with_static_secrets
+from xds_server.snapshot.bootstrap_tls import (
+    LONGEST_CONNECTION_MS,
+    ClientTls,
+    transport_socket,
+    with_static_secrets,
+)
 from xds_server.snapshot.clusters import HTTP_OPTIONS, ads_source, http2_keepalive
 from xds_server.snapshot.endpoints import is_host_name, socket_address
 from xds_server.snapshot.resource import Resource, Snapshot, TypeUrl
@@ -223,6 +228,8 @@ def _xds_cluster(options: BootstrapOptions) -> cluster_pb2.Cluster:
     )
     http = http_protocol_options_pb2.HttpProtocolOptions()
     http.explicit_http_config.http2_protocol_options.CopyFrom(http2_keepalive(PING_INTERVAL_MS, PING_TIMEOUT_MS))
+    if options.tls is not None:
+        http.common_http_protocol_options.max_connection_duration.CopyFrom(duration(LONGEST_CONNECTION_MS))
     cluster = cluster_pb2.Cluster(
         name=XDS_CLUSTER,
         type=cluster_pb2.Cluster.STRICT_DNS if is_host_name(options.xds_host) else cluster_pb2.Cluster.STATIC,

@@ -6,6 +6,10 @@ secret that came by SDS, and SDS may come from a file (Envoy, "Certificate Manag
 that a rotation needs no restart; without, the bootstrap names the certificates itself. What counts as a rotation is a
 move in the directory (`mv new.pem cert.pem`, or the symbolic link that Kubernetes swaps), not a write into a file.
 
+A new certificate is shown on a new connection only. A client that is denied asks again and again on the one it has, so
+it would never show the certificate that was put right meanwhile (seen). Therefore a connection takes no new stream after
+a minute; those that are on it stay.
+
 The control plane is verified by name: the one asked for, else the host that is connected to; for an IP address the
 certificate must hold that address.
 """
@@ -27,6 +31,7 @@ from xds_server.snapshot.resource import TypeUrl
 from xds_server.snapshot.wire import any_of
 
 CA, CERTIFICATE = "xds-ca", "xds-certificate"
+LONGEST_CONNECTION_MS = 60_000
 TLS_SOCKET = "envoy.transport_sockets.tls"
 
 
