@@ -50,8 +50,10 @@ def _table(table: Table, gone: int, closed: Sequence[Collection[int]], order: Se
 
 def _row(row: Row, gone: int, closed: Collection[int], nearest: Sequence[int]) -> Row:
     """Return a row of a plan for the loss of `gone` without the regions that are closed to the view."""
-    left = tuple(0 if r in closed else weight for r, weight in enumerate(row))
+    if any(row) and not sum(map(row.__getitem__, closed)):
+        return row
+    left = [0 if r in closed else weight for r, weight in enumerate(row)]
     if any(left):
-        return row if left == row else apportion(left, TOTAL_WEIGHT, row)
+        return apportion(left, TOTAL_WEIGHT, row)
     best = next((r for r in nearest if r != gone and r not in closed), None)
     return row if best is None else tuple(TOTAL_WEIGHT if r == best else 0 for r in range(len(row)))
