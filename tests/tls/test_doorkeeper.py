@@ -11,7 +11,7 @@ from xds_server.doorkeeper import Doorkeeper
 from xds_server.model import Event, ViewKey
 from xds_server.policy.parse import parse
 from xds_server.protocol.events import Code, Identified, ProtocolError
-from xds_server.transport.clients import Refused
+from xds_server.transport.clients import ClientStatus, Refused
 
 POLICY = """
 version: 1
@@ -63,3 +63,12 @@ def test_reports_are_judged_alike() -> None:
         door.keeper.view_of(BAD)
     assert door.keeper.objection(("us.example",), "us-east-1").endswith("lets it (agent: true)")
     assert door.counted == {"signals": 1, "agents": 1}
+
+
+def test_who_asks_sees_the_clients_that_it_may_be() -> None:
+    door = Door()
+    door.keeper.follow(parse(POLICY, "p").policy)
+    client = ClientStatus(1, "peer", GOOD, ViewKey("web", "us-east-1"), "sotw", 0.0, ())
+    assert door.keeper.visible(("us.example",), client)
+    assert not door.keeper.visible(("other.example",), client)
+    assert not door.keeper.visible((), client)

@@ -17,6 +17,7 @@ from xds_server.operator.plans import all_table, one_table, plans_json
 from xds_server.policy.errors import PolicyError
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
+from xds_server.snapshot.tls import with_file_names
 
 AFTER_GRACE_S = 3600.0
 
@@ -82,7 +83,7 @@ def plan(
 
 def _from_file(path: Path, demand: float) -> Json:
     try:
-        policy = parse(path.read_bytes(), str(path)).policy
+        policy = with_file_names(parse(path.read_bytes(), str(path)).policy)
     except PolicyError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:

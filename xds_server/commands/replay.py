@@ -16,6 +16,7 @@ from xds_server.policy.types import Policy
 from xds_server.record.replay import Comparison, Run, what_if
 from xds_server.record.replay import replay as replay_runs
 from xds_server.record.values import UnreadableError
+from xds_server.snapshot.tls import with_file_names
 from xds_server.store.record_files import read
 
 
@@ -67,6 +68,6 @@ def _show_comparison(found: Comparison, *, as_json: bool) -> None:
 
 def _policy(path: Path) -> Policy:
     try:
-        return parse(path.read_bytes(), str(path)).policy
+        return with_file_names(parse(path.read_bytes(), str(path)).policy)
     except PolicyError as error:
         raise click.ClickException(str(error)) from error

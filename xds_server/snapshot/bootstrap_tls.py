@@ -7,7 +7,7 @@ that a rotation needs no restart; without, the bootstrap names the certificates 
 move in the directory (`mv new.pem cert.pem`, or the symbolic link that Kubernetes swaps), not a write into a file.
 
 A new certificate is shown on a new connection only. A client that is denied asks again and again on the one it has, so
-it would never show the certificate that was put right meanwhile (seen). Therefore a connection takes no new stream after
+it would never show the certificate that was put right meanwhile (seen). So a connection takes no new stream after
 a minute; those that are on it stay.
 
 The control plane is verified by name: the one asked for, else the host that is connected to; for an IP address the
