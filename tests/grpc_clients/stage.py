@@ -50,7 +50,8 @@ services:
     deployments:
       us-east-1: {{endpoints: {us}, capacity: {home}}}
       eu-west-1: {{endpoints: {eu}, capacity: {next}}}
-      sa-east-1: {{endpoints: {sa}, capacity: 200}}
+      sa-east-1: {{endpoints: {sa}, capacity: {last}}}
+    overload: {{mode: shed, classes: [{{name: batch, headers: {{x-class: batch}}, share: 30%}}]}}
 """
 
 
@@ -167,10 +168,10 @@ class Stage:
         finally:
             process.kill()
 
-    def capacities(self, home: int, following: int) -> None:
+    def capacities(self, home: int, following: int, last: int = 200) -> None:
         """Edit the policy: us-east-1 sends 100 requests per second; what it cannot serve goes to the next region."""
         at = {region: str([f"127.0.0.1:{port}" for port in found]) for region, found in self._ports.items()}
-        text = POLICY.format(us=at[HOME], eu=at[NEXT], sa=at[LAST], home=home, next=following)
+        text = POLICY.format(us=at[HOME], eu=at[NEXT], sa=at[LAST], home=home, next=following, last=last)
         beside = self._policy.with_suffix(".new")
         beside.write_text(text)
         beside.replace(self._policy)
@@ -200,6 +201,11 @@ class Stage:
         expected = {name.replace("_", "-"): weight for name, weight in wanted.items()}
         self.until(f"weights {expected}", lambda: self.weights() == expected)
         self.until("the clients have them", self._acknowledged)
+
+    def synced(self) -> bool:
+        """Return whether the clients have acknowledged all there is."""
+        types = [said for client in self.clients().values() for said in client["types"].values()]
+        return all(said["synced"] for said in types)
 
     def _acknowledged(self) -> bool:
         found = [client["types"].get("RDS") for client in self.clients().values()]

@@ -99,3 +99,15 @@ def test_every_host_of_a_service_is_a_name_to_ask_for(stage: Stage) -> None:
         counts = caller.call(CALLS)
     assert counts.failed == {}
     assert abs(counts.share(HOME) - 0.70) < TOLERANCE, counts.served
+
+
+def test_refuse_in_an_overload_what_does_not_fit_and_try_none_of_it_again(stage: Stage) -> None:
+    """Demand is 140, of which 100 fit: 29 % of the calls fail, whatever the classes."""
+    all_call(stage, 10)
+    stage.capacities(40, 30, 30)
+    stage.until("something is refused", lambda: bool(stage.api("decision")["services"][0]["views"][2]["shed"]))
+    stage.until("the clients have it", stage.synced)
+    for counts in all_call(stage, CALLS).values():
+        refused = sum(counts.failed.values())
+        assert abs(refused / CALLS - 0.29) < TOLERANCE, (counts.failed, counts.served)
+        assert all(said.startswith("UNAVAILABLE") for said in counts.failed), counts.failed
