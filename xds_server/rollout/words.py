@@ -29,12 +29,19 @@ def moves(before: ServiceDecision | None, after: ServiceDecision, now: float) ->
     events += [*_refusals(before, after, now), *_profiles(before, after, now)]
     was = before.overload if before is not None else 1.0
     if after.overload > 1.0 and was <= 1.0:
-        short = f"{after.service}: demand exceeds capacity, every region at {after.overload:.0%}"
-        events.append(Event("capacity.short", now, short, "alarm", (("service", after.service),)))
+        fields = (("service", after.service),)
+        events.append(Event("capacity.short", now, f"{after.service}: {short_of(after)}", "alarm", fields))
     elif after.overload <= 1.0 < was:
         fits = f"{after.service}: demand fits again"
         events.append(Event("capacity.fits", now, fits, "info", (("service", after.service),)))
     return events
+
+
+def short_of(decision: ServiceDecision) -> str:
+    """Return by how much the capacity is too small, and who bears it."""
+    if decision.shed:
+        return f"demand exceeds capacity, it is {decision.overload:.0%} of it"
+    return f"demand exceeds capacity, every region at {decision.overload:.0%}"
 
 
 def _refusals(before: ServiceDecision | None, after: ServiceDecision, now: float) -> list[Event]:
