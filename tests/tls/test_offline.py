@@ -15,14 +15,14 @@ regions: {a: {latency: {b: 80ms}}, b: {}}
 services:
   shop:
     tls: {ca: missing.pem, sni: shop.example}
-    deployments: {a: {endpoints: ["127.0.0.1:9"], capacity: 10}, b: {endpoints: ["127.0.0.1:9"], capacity: 10}}
+    deployments: {a: {endpoints: ["127.0.0.1:9"], capacity: 10}, b: {endpoints: ["127.0.0.1:10"], capacity: 10}}
 """
 
 
 def test_a_plan_needs_no_certificates_and_validation_does(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY)
-    done = CliRunner().invoke(main, ["plan", str(policy), "--json"])
+    done = CliRunner().invoke(main, ["plan", str(policy), "--all", "--json"])
     assert [loss["without"] for loss in json.loads(done.stdout)["losses"]] == ["a", "b"], done.output
     done = CliRunner().invoke(main, ["validate", str(policy)])
     assert (done.exit_code, done.stderr) == (
