@@ -21,7 +21,7 @@ def row(page: Page, region: str) -> str:
 
 def test_it_shows_everything_and_needs_nothing_from_elsewhere(stage: Stage, opened: Open) -> None:
     page = opened()
-    expect(page.locator("#state")).to_contain_text("4 regions, none down")
+    expect(page.locator("#state")).to_contain_text("4 regions, all well")
     expect(page).to_have_title(re.compile("xds-server"))
     assert {f"{name}>{name}" for name in REGIONS} <= ribbons(page)
     expect(page.locator("#plan tbody tr")).to_have_count(7)
@@ -71,7 +71,7 @@ def test_a_kill_is_seen_while_it_happens(stage: Stage, opened: Open) -> None:
     expect(cell.get_by_role("img")).to_have_attribute("aria-label", re.compile("in this hour between 0 %"))
     stage.regions["us-east-1"].restore()
     expect(page.locator('[data-key="us-east-1>eu-west-1"]')).to_have_count(0)
-    expect(page.locator("#state")).to_contain_text("none down")
+    expect(page.locator("#state")).to_contain_text("all well")
 
 
 def test_a_refused_policy_is_shown_with_every_error(stage: Stage, opened: Open) -> None:

@@ -204,8 +204,8 @@ function ribbons(p, left, right, y1, y2, scale) {
   p.names.forEach((_, v) => {
     let out = 0;
     p.names.forEach((_, r) => {
-      const wide = p.flows[v][r] * scale;
-      if (wide <= 0) return;
+      if (p.flows[v][r] <= 0) return;
+      const wide = Math.max(0.8, p.flows[v][r] * scale); // little is not nothing
       const numbers = [left, y1[v] + out, right, y2[r] + used[r], wide];
       found.push({ key: `${p.names[v]}>${p.names[r]}`, kind: "ribbon", numbers, health: p.regions[r].health, words: flowWords(p, v, r) });
       out += wide;

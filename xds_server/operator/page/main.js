@@ -9,7 +9,7 @@ import { Past, fromSeries } from "./past.js";
 import { drawPlots, reach } from "./plots.js";
 import { follow } from "./stream.js";
 import { drawFleet, drawHistory, drawMeters, drawPlan, drawPolicy, drawRegions } from "./tables.js";
-import { clock, several, span } from "./words.js";
+import { HEALTH, clock, several, span } from "./words.js";
 import { addEvents, decided, now, world } from "./world.js";
 
 const CLIENTS_EVERY_MS = 5000;
@@ -88,16 +88,22 @@ function drawn(part) {
 function state(found) {
   if (!world.decision) return;
   const regions = world.decision.regions;
-  const bad = regions.filter((r) => r.health === "down").map((r) => r.region);
+  const text = sentence(regions);
   const alarms = found.filter((a) => a.level === "alarm").length;
   const warnings = found.filter((a) => a.level === "warning").length;
-  const text = bad.length ? `${bad.join(", ")} down, ${regions.length - bad.length} of ${regions.length} regions left` : `${several(regions.length, "region")}, none down`;
   const counts = [alarms && several(alarms, "alarm"), warnings && several(warnings, "warning")].filter(Boolean).join(", ");
   const level = alarms ? "alarm" : warnings ? "warning" : "well";
   const root = byId("state");
   root.className = `state ${level}`;
   show(root, h("strong", {}, text), counts ? ` · ${counts}` : " · no alarms");
-  document.title = `${{ alarm: "✕ ", warning: "! ", well: "" }[level]}${bad.length ? `${bad.join(", ")} down` : text} · xds-server`;
+  document.title = `${{ alarm: "✕ ", warning: "! ", well: "" }[level]}${text} · xds-server`;
+}
+
+function sentence(regions) {
+  const unwell = regions.filter((r) => r.health !== "healthy").sort((a, b) => HEALTH[b.health].rank - HEALTH[a.health].rank);
+  if (!unwell.length) return `${several(regions.length, "region")}, all well`;
+  const well = regions.length - unwell.length;
+  return `${unwell.map((r) => `${r.region} ${r.health}`).join(", ")}; ${well ? `${well} of ${regions.length} well` : "none well"}`;
 }
 
 function drawLink() {

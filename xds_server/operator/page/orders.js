@@ -54,8 +54,8 @@ export function evacuate(region) {
   const services = (world.decision?.services ?? []).filter((s) => s.places[world.decision.names.indexOf(region)]).map((s) => s.service);
   const fields = [
     field("service", "service", h("select", { name: "service" }, h("option", { value: "" }, "all"), services.map((s) => h("option", { value: s, selected: s === world.service }, s)))),
-    field("pace", "pace", h("select", { name: "over" }, choice("", "as the policy says"), choice("0s", "at once"), choice("60s", "over 1 minute"), choice("5m", "over 5 minutes"), choice("15m", "over 15 minutes"))),
-    field("expires", "ends by itself after", h("select", { name: "expires" }, choice("", "as the policy says"), choice("30m", "30 minutes"), choice("1h", "1 hour"), choice("2h", "2 hours"), choice("8h", "8 hours"))),
+    field("pace", "pace", h("select", { name: "over" }, choice("", "by the policy"), choice("0s", "at once"), choice("60s", "over 1 minute"), choice("5m", "over 5 minutes"), choice("15m", "over 15 minutes"))),
+    field("expires", "ends by itself after", h("select", { name: "expires" }, choice("", "by the policy"), choice("30m", "30 minutes"), choice("1h", "1 hour"), choice("2h", "2 hours"), choice("8h", "8 hours"))),
   ];
   new Ordering({
     title: `Evacuate ${region}`,

@@ -88,21 +88,23 @@ export function drawHistory(root, severity, words, most) {
     found.length > most || !world.noEarlier ? h("button", { type: "button", "data-do": "more-history" }, "Show earlier") : null);
 }
 
-/** Newest first; steps of one movement of weights are one line that opens. */
+/** Newest first. Weights that move in steps are a line for each service, the newest; the steps before open below. */
 function folded(events) {
   const items = [];
   for (let i = 0; i < events.length;) {
     let end = i + 1;
     while (end < events.length && sameMove(events[end - 1], events[end])) end++;
     const run = events.slice(i, end);
-    items.push(run.length < 3 ? run.map((e) => happened(e)) : [happened(run[0], run.slice(1))]);
+    const heads = run.filter((e, n) => run.findIndex((other) => other.fields?.service === e.fields?.service) === n);
+    const steps = run.filter((e) => !heads.includes(e));
+    if (steps.length < 2) items.push(...run.map((e) => happened(e)));
+    else items.push(...heads.slice(0, -1).map((e) => happened(e)), happened(heads.at(-1), steps));
     i = end;
   }
-  return items.flat();
+  return items;
 }
 
-const sameMove = (one, other) =>
-  [one, other].every((e) => e.kind === "weights.changed") && one.fields?.service === other.fields?.service && one.time - other.time < STEP_S;
+const sameMove = (one, other) => [one, other].every((e) => e.kind === "weights.changed") && one.time - other.time < STEP_S;
 
 function happened(e, steps = []) {
   return h("li", { "data-key": keyOf(e), class: e.severity }, h("time", { datetime: new Date(e.time * 1000).toISOString() }, moment(e.time, now())),
@@ -136,6 +138,10 @@ export function drawFleet(root, note) {
     cls: s.rejecting ? "bad" : "",
     cells: [s.fleet, s.region, s.kind, `${s.agent} ${s.version}`, `${s.clients}`, `${s.clients - s.behind}`, s.on_trial ? `${s.on_trial}` : "", s.rejecting ? `${s.rejecting}` : ""],
   }));
+  if (!fleet.clients) {
+    show(root, h("p", { class: "faint" }, "no client is connected"));
+    return;
+  }
   show(root, h("div", { class: "scroll" }, table("Clients by sort", heads, rows)),
     ...rejections(fleet), h("details", { "data-key": "each" }, h("summary", {}, "Each client, and what it runs"), clients()));
 }

@@ -119,6 +119,7 @@ function place(name, services, decision, r) {
 function reason(places, bad, all) {
   if (!places.length) return "not deployed here";
   if (all === 1) return bad[0].reason;
+  if (bad[0].health === "healthy" && places.length > 1) return `all ${places.length} services are well`;
   const more = bad.length > 1 ? ` (${bad.length} of ${places.length} services)` : "";
   return `${bad[0].service}: ${bad[0].reason}${more}`;
 }
