@@ -300,7 +300,11 @@ def _place_metrics(decision: Decision) -> Iterator[Metric]:
     ramp = gauge("verdict_ramp", "Share of its traffic that a recovering region has back, 0 to 1.", *place)
     up = gauge("endpoints_up", "Endpoints that are up.", *place)
     total = gauge("endpoints", "Endpoints there are.", *place)
-    capacity = gauge("capacity_rps", "Capacity in requests per second, by the policy.", *place)
+    capacity = gauge(
+        "capacity_rps",
+        "Capacity that counts, in requests per second: that of the policy, an agent or an order, times the score.",
+        *place,
+    )
     load = gauge("planned_load_rps", "Requests per second that the weights in force send there.", *place)
     for service, r, seen in _places(decision):
         labels = service.service, service.regions[r]

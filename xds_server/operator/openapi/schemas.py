@@ -349,7 +349,7 @@ def _signals() -> dict[str, Json]:
         "view": text(maxLength=100),
         "health": one_of(("HEALTHY", "UNHEALTHY", "HEALTH_UNSPECIFIED")),
         "utilisation": number(minimum=0, maximum=10),
-        "capacityRps": number(minimum=0, maximum=1e9),
+        "capacity_rps": number(minimum=0, maximum=1e9),
         "ttl": text("30s; from 1s to 3600s.", pattern=r"^[0-9]+(\.[0-9]+)?s$"),
         "detail": text(maxLength=200),
     }
