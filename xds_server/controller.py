@@ -315,7 +315,7 @@ class Controller:
 
         A view is built from when its first client joins; nobody pays for those that are not in use.
         """
-        before = len(self._quarantine.entries()), self._views
+        before = len(self._quarantine), self._views
         for said in news:
             if isinstance(said, (Joined, Left)):
                 self._count(said)
@@ -332,7 +332,7 @@ class Controller:
                     self._settle(canary.settled(self._trial, said.stream), now)
             elif said.stream in self._clients:
                 self._refuse(said, now)
-        return (len(self._quarantine.entries()), self._views) != before
+        return (len(self._quarantine), self._views) != before
 
     def _count(self, said: Joined | Left) -> None:
         """Keep count of Envoys, before the clients that are known change."""
@@ -440,7 +440,7 @@ class Controller:
         if first:
             self._candidate.take_over(self._track, ordered)
         if self._candidate.decide(self._health, moved, now, ordered) or first or stale:
-            self._candidate.build(self._unhealthy, self._quarantine, self._views)
+            self._candidate.build(self._unhealthy, self._quarantine, self._views, on_trial=True)
         return TrialSnapshots(frozenset(self._trial.members), self._candidate.snapshots)
 
     def _wake_at(self, now: float) -> float | None:

@@ -5,7 +5,8 @@ send it to its client again. That is one client's experience; here it becomes th
 view proved bad is not sent to the others of that view either. They get what the view had before it, or nothing if it is
 new. Other views are not touched: another kind of client, or another address to listen on, may well accept it.
 
-New content under the same name is new, and tried. An operator may order a retry: then everything is forgotten.
+New content under the same name is new, and tried; then nothing is kept back any more, but what was rejected is still
+known, should the policy come back to it. An operator may order a retry: then everything is forgotten.
 """
 
 from __future__ import annotations
@@ -36,13 +37,17 @@ class Quarantine:
     def __init__(self) -> None:
         self._held: dict[tuple[ViewKey, Key, str], Held] = {}
         self._good: dict[tuple[ViewKey, Key], Resource] = {}
+        self._moot: frozenset[tuple[ViewKey, Key, str]] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self._held)
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def entries(self) -> tuple[Held, ...]:
-        """Return everything that is kept back, oldest first."""
-        return tuple(self._held.values())
+        """Return everything that is kept back now, oldest first; not what nobody would be sent anyway."""
+        return tuple(held for place, held in self._held.items() if place not in self._moot)
 
     def add(self, held: Held, before: Resource | None) -> bool:
         """Keep a resource back; `before` is what the view had under that name. False if it is known already."""
@@ -50,6 +55,7 @@ class Quarantine:
         if place in self._held:
             return False
         self._held[place] = held
+        self._moot -= {place}
         if len(self._held) > MOST_KEPT:
             del self._held[next(iter(self._held))]
         if before is not None and before.version != held.version:
@@ -61,7 +67,13 @@ class Quarantine:
         count = len(self._held)
         self._held.clear()
         self._good.clear()
+        self._moot = frozenset()
         return count
+
+    def compare(self, view: ViewKey, snapshot: Snapshot) -> None:
+        """Note which of what this view's clients rejected they would be sent, if it were not kept back."""
+        mine = {place for place in self._held if place[0] == view}
+        self._moot = (self._moot - mine) | {place for place in mine if not _is(snapshot.get(place[1]), place[2])}
 
     def apply(self, view: ViewKey, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with last good content in place of what is kept back from this view.

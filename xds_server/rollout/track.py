@@ -248,13 +248,21 @@ class Track:
         )
 
     def build(
-        self, unhealthy: frozenset[Target], quarantine: Quarantine, asked_for: Iterable[ViewKey]
+        self,
+        unhealthy: frozenset[Target],
+        quarantine: Quarantine,
+        asked_for: Iterable[ViewKey],
+        *,
+        on_trial: bool = False,
     ) -> dict[ViewKey, Snapshot]:
         """Build the snapshots of these views again, as far as the policy has them; return what is other than before."""
         assert self.decision is not None
         fleets, regions = self.policy.fleets, self.policy.regions
         views = sorted(view for view in asked_for if view.fleet in fleets and view.region in regions)
         built = self.builder.build_all(self.policy, self.decision, views, self.addresses, unhealthy)
+        if quarantine and not on_trial:
+            for view, snapshot in built.items():
+                quarantine.compare(view, snapshot)
         if quarantine:
             built = {view: quarantine.apply(view, snapshot) for view, snapshot in built.items()}
         before, self.snapshots = self.snapshots, built
