@@ -7,6 +7,7 @@ import hashlib
 import aiohttp
 import pytest
 from starlette.types import Message, Receive, Scope, Send
+from yarl import URL
 
 from tests.operator.world import Answer, Process, Site, serving
 from tests.signals.world import in_loop
@@ -96,6 +97,38 @@ async def test_roles_open_what_they_should_and_nothing_else() -> None:
                 assert answer.status == expected, (method, path, token)
                 assert expected == 200 or answer.kind == "application/problem+json"
     assert (process.retries, process.retried_by, len(process.reports)) == (1, "oz", 2)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/page/../api/v1/fleet",
+        "/page/..%2fapi/v1/fleet",
+        "/page/%2e%2e/api/v1/fleet",
+        "/live/../metrics",
+        "/live%2f..%2fmetrics",
+        "//api/v1/fleet",
+        "/page/x?/../../api/v1/fleet",
+    ],
+)
+@in_loop
+async def test_no_detour_leads_around_the_door(path: str) -> None:
+    async with (
+        serving(Process(), door=Door(Guard(TOKENS))) as site,
+        site.session.get(URL(site.base + path, encoded=True)) as response,
+    ):
+        assert response.status in {401, 404}
+        assert response.content_type == "application/problem+json"
+
+
+@in_loop
+async def test_what_a_proxy_says_of_where_a_request_comes_from_cannot_steer_a_terminal() -> None:
+    told: list[Event] = []
+    headers = {"authorization": "Bearer nobody", "x-forwarded-for": "\x9b2J" + "x" * 500}
+    async with serving(Process(), door=Door(Guard(TOKENS), told.append)) as site:
+        assert (await site.send("GET", "/metrics", headers=headers)).status == 401
+    assert told[0].message.isprintable()
+    assert len(told[0].message) < 300
 
 
 @in_loop

@@ -187,5 +187,7 @@ def _refusal(denied: Denied) -> Response:
 
 
 def _peer(scope: Scope) -> str:
+    """Return where a request comes from: an address, or what a proxy on this machine says, which may be anything."""
     client = scope.get("client")
-    return str(client[0]) if client else "somewhere"
+    words = str(client[0])[:64] if client else ""
+    return words if words.isprintable() and words else "somewhere"
