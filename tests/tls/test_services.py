@@ -30,7 +30,6 @@ POLICY = """
 version: 1
 regions: {us-east-1: {latency: {eu-west-1: 80ms}}, eu-west-1: {}}
 fleets: {default: {listen: "127.0.0.1:LISTEN"}}
-rollout: {canary: 100%}
 defaults: {health: {interval: 1s, timeout: 1s, unhealthy_after: 1}}
 services:
   shop:
