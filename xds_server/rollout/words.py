@@ -29,8 +29,8 @@ def moves(before: ServiceDecision | None, after: ServiceDecision, now: float) ->
     events += [*_refusals(before, after, now), *_profiles(before, after, now)]
     was = before.overload if before is not None else 1.0
     if after.overload > 1.0 and was <= 1.0:
-        fields = (("service", after.service),)
-        events.append(Event("capacity.short", now, f"{after.service}: {short_of(after)}", "alarm", fields))
+        short = f"{after.service}: {short_of(after)}"
+        events.append(Event("capacity.short", now, short, "alarm", (("service", after.service),)))
     elif after.overload <= 1.0 < was:
         fits = f"{after.service}: demand fits again"
         events.append(Event("capacity.fits", now, fits, "info", (("service", after.service),)))
