@@ -77,6 +77,11 @@ def test_changes_alone_can_be_asked_for() -> None:
     assert kinds == {"GRPC", "DELTA_GRPC"}
 
 
+@pytest.mark.parametrize("name", ["n", "Y", "on", "1e3", "~"])
+def test_envoy_reads_any_name_as_text(name: str, tmp_path: Path) -> None:
+    assert validate(tmp_path, to_yaml(bootstrap(options(node_id=name)))) == ""
+
+
 def test_json_and_yaml_say_the_same() -> None:
     message = static_bootstrap(options(), snapshot(*small()))
     assert json.loads(to_json(message)) == shown(to_yaml(message))

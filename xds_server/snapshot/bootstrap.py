@@ -133,8 +133,20 @@ def to_json(message: Message) -> str:
 
 def to_yaml(message: Message) -> str:
     """Return a message as YAML that Envoy reads with `-c FILE.yaml`."""
-    text: str = yaml.safe_dump(_to_dict(message), sort_keys=False, width=120)
+    text: str = yaml.dump(_to_dict(message), Dumper=_Dumper, sort_keys=False, width=120)
     return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what Envoy's YAML reader takes for true or false, and YAML 1.2 for text: a node called `n`."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "'" if text.lower() in {"y", "n"} else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def _to_dict(message: Message) -> dict[str, object]:
