@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.decision import allocation, decision
+from bench.edit_at_scale import edit_at_scale
 from bench.fanout import fanout
 from bench.faults import blackhole, errors, kill, marked_overload, overload
 from bench.figures import Figure, Result, as_json, table
@@ -40,6 +41,7 @@ BENCHMARKS: Mapping[str, tuple[str, Callable[[Run], list[Figure]]]] = {
     "serve-size": ("its memory and CPU with 100 services and 4 Envoys", size),
     "latency": ("latency added against a bare static route", latency),
     "reports": ("load reports: what one costs", reports),
+    "edit-at-scale": ("an edit of one of 1,000 services → the first client has it", edit_at_scale),
     # Last: once gRPC has threads, starting other processes from this one makes it talk.
     "fleet": ("up to 10,000 clients: a change, at rest, a storm of reconnects", fleet),
     "fanout": ("one change to 1,000 streams", fanout),
