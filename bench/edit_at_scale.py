@@ -1,8 +1,8 @@
-"""An edit of one service in a policy of 1,000 services in 8 regions: from the write of the file to the first Envoy's bytes.
+"""An edit of one service in a policy of 1,000 services in 8 regions: from the write of the file to the first client.
 
 `xds-server serve` as a process, and one delta client in this one, which takes and acknowledges what an Envoy would. A
-real Envoy is left out because it would need a gigabyte for 8,000 clusters. All endpoints are eight loopback ports, probed
-by TCP once and then hourly: 16,000 probes a second would be measured instead.
+real Envoy is left out because it would need a gigabyte for 8,000 clusters. All endpoints are sixteen loopback ports,
+probed by TCP once and then hourly: 16,000 probes a second would be measured instead.
 
 A new policy goes on trial first, so the first client has it before it is in force; that time is told, too.
 """
@@ -25,17 +25,23 @@ from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
 from bench.figures import Figure
-from bench.run import Run, program
-from bench.stage import LIMIT_S, text
-from bench.world import EIGHT, ENDPOINTS_PER_REGION, policy_text
+from bench.run import Run, cpu_ms, program
+from bench.stage import text
+from bench.world import EIGHT, ENDPOINTS_PER_REGION, Incident, policy_text
+from xds_server.controller import Inputs
 from xds_server.demo.meter import Meter
 from xds_server.demo.ports import Ports
-from xds_server.demo.processes import Child, DemoError, stop_all
+from xds_server.demo.processes import Child, DemoError, stop_all, until
+from xds_server.model import ViewKey
+from xds_server.policy.parse import parse
+from xds_server.policy.types import DEFAULT_FLEET, Policy
 from xds_server.snapshot.listeners import ROUTE_CONFIGURATION
 from xds_server.snapshot.resource import TypeUrl
 from xds_server.transport.server import SERVICE
 
 _REACH_S = 2.0
+_LIMIT_S = 180.0
+_QUIET_S = 3.0
 _FEW_PROBES = "defaults: {health: {type: tcp, interval: 1h, timeout: 20s}}"
 _OPTIONS = [("grpc.max_receive_message_length", -1)]
 
@@ -43,7 +49,24 @@ _OPTIONS = [("grpc.max_receive_message_length", -1)]
 def edit_at_scale(run: Run) -> list[Figure]:
     """Measure several edits, each of another service."""
     services, edits = run.pick((1_000, 7), (20, 2))
-    return asyncio.run(_measured(run, services, edits))
+    return [*_steps(run, services), *asyncio.run(_measured(run, services, edits))]
+
+
+def _steps(run: Run, services: int) -> list[Figure]:
+    """Measure the two parts of it that are pure: reading the text, and the step that puts the policy on trial."""
+    run.say("the pure parts")
+    text = policy_text(services, EIGHT)
+    edited = text.replace("  service-0000:\n", "  service-0000:\n    timeouts: {request: 20s}\n")
+    incident = Incident()
+    incident.begin(parse(text, "bench").policy, [ViewKey(DEFAULT_FLEET, EIGHT[0])])
+    policies: list[Policy] = []
+    read = cpu_ms(lambda: policies.append(parse(edited, "bench").policy), 1)
+    tried = cpu_ms(lambda: incident.step(Inputs(policy=policies[0])), 1)
+    size = f"{services:,} services × {len(EIGHT)}"
+    return [
+        Figure(f"reading the policy, {size}", "ms CPU", read),
+        Figure(f"the controller's step that puts it on trial, one view, {size}", "ms CPU", tried),
+    ]
 
 
 async def _measured(run: Run, services: int, edits: int) -> list[Figure]:
@@ -51,10 +74,12 @@ async def _measured(run: Run, services: int, edits: int) -> list[Figure]:
     sizes: list[float] = []
     cpu: list[float] = []
     async with AsyncExitStack() as stack:
-        site = await stack.enter_async_context(_site(run, services))
+        probes = await stack.enter_async_context(_endpoints())
+        site = await stack.enter_async_context(_site(run, services, probes.ports))
         run.say(f"serving {services:,} services; connecting")
         client = await stack.enter_async_context(_client(site.xds))
         await client.has(TypeUrl.VIRTUAL_HOST, f"{ROUTE_CONFIGURATION}/service-0000")
+        await probes.over()
         for n in range(edits):
             name, meter = f"service-{n:04}", Meter()
             meter.start(site.child.pid)
@@ -107,27 +132,51 @@ class _Site:
     async def in_force(self) -> None:
         """Wait until one more policy is in force."""
         self._accepted += 1
-        async with asyncio.timeout(LIMIT_S):
-            while (await text(self._admin_port, "/api/v1/events")).count('"policy.accepted"') < self._accepted:
-                await asyncio.sleep(0.1)
+
+        async def accepted() -> bool:
+            return (await text(self._admin_port, "/api/v1/events")).count('"policy.accepted"') >= self._accepted
+
+        await until(accepted, _LIMIT_S, [self.child], "the edit is in force")
 
 
 @asynccontextmanager
-async def _site(run: Run, services: int) -> AsyncIterator[_Site]:
+async def _site(run: Run, services: int, ports: Sequence[int]) -> AsyncIterator[_Site]:
+    site = await asyncio.to_thread(_Site, run, services, ports)
+    try:
+        yield site
+    finally:
+        stop_all([site.child])
+
+
+class _Endpoints:
+    """What the probes meet."""
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        self.ports = ports
+        self._met = 0
+
+    def answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hang up."""
+        self._met += 1
+        writer.close()
+
+    async def over(self) -> None:
+        """Wait until no more probes come: they are work of the start, not of an edit."""
+        before = -1
+        while before != self._met or not before:
+            before = self._met
+            await asyncio.sleep(_QUIET_S)
+
+
+@asynccontextmanager
+async def _endpoints() -> AsyncIterator[_Endpoints]:
     ports = Ports(len(EIGHT) * ENDPOINTS_PER_REGION, random.Random())
+    endpoints = _Endpoints(ports.numbers)
     async with AsyncExitStack() as stack:
+        stack.callback(ports.close)
         for port in ports.numbers:
-            await stack.enter_async_context(await asyncio.start_server(_hang_up, "127.0.0.1", port))
-        site = await asyncio.to_thread(_Site, run, services, ports.numbers)
-        try:
-            yield site
-        finally:
-            stop_all([site.child])
-            ports.close()
-
-
-async def _hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
+            await stack.enter_async_context(await asyncio.start_server(endpoints.answer, "127.0.0.1", port))
+        yield endpoints
 
 
 class _Client:
@@ -157,7 +206,7 @@ class _Client:
 
     async def has(self, type_url: str, name: str) -> None:
         """Wait until a resource comes."""
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(_LIMIT_S):
             while await self._came.get() != (type_url, name):
                 pass
 

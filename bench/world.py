@@ -8,7 +8,7 @@ views whose nearest region is full. Easier worlds, in which everyone stays at ho
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from xds_server.controller import Controller, Inputs, Outcome
@@ -83,9 +83,9 @@ class Incident:
     targets: dict[Target, HealthCheck] = field(default_factory=dict)
     snapshots: dict[ViewKey, Snapshot] = field(default_factory=dict)
 
-    def begin(self, policy: Policy) -> None:
-        """Take the policy, with an Envoy in every view, and find everything well."""
-        views = (ViewKey(fleet, region) for fleet in policy.fleets for region in policy.regions)
+    def begin(self, policy: Policy, views: Iterable[ViewKey] = ()) -> None:
+        """Take the policy, with an Envoy in these views or in every one, and find everything well."""
+        views = tuple(views) or [ViewKey(fleet, region) for fleet in policy.fleets for region in policy.regions]
         joined = tuple(Joined(number, view.region, view) for number, view in enumerate(views))
         self._take(self.controller.step(Inputs(policy=policy, clients=joined), self.now))
         self._take(self.controller.step(self.seen(), self.now))

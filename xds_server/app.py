@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -329,6 +330,7 @@ class _Desk:
         scheme = "http" if self._access.https is None else "https"
         words = f"serving xDS on {addresses['xds']}, admin on {scheme}://{addresses['admin']}/"
         self._tell(Event("server.ready", now(), words))
+        gc.freeze()  # a full collection would go through the policy and all decisions, for nothing, at every edit
         print(json.dumps({"event": "ready", **addresses, "pid": os.getpid()}), flush=True)  # noqa: T201
 
     # What arrives.

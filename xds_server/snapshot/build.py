@@ -146,7 +146,8 @@ class Builder:
         fleet = policy.fleet_for(view.fleet)
         if fleet is None or view.region not in decision.regions:
             raise Inconsistent(f"the policy has no view {view}")
-        facts = [_facts(policy, service, decided, view, hosts[service.name]) for service in policy.services_of(fleet)]
+        services = policy.services_of(fleet)
+        facts = [self._facts(policy, service, decided, view, hosts[service.name]) for service in services]
         parts = [self._part(of_service) for of_service in facts]
         resources = [resource for part in parts for resource in part.resources]
         if view.kind != GRPC:
@@ -156,6 +157,20 @@ class Builder:
         if takes_virtual_hosts(view.kind) and not parts:
             resources.append(_no_virtual_host())
         return self._memo.get(("snapshot", view), resources, lambda: _consistent(Snapshot.of(resources)))
+
+    def _facts(
+        self,
+        policy: Policy,
+        service: Service,
+        decided: Mapping[str, ServiceDecision],
+        view: ViewKey,
+        hosts: tuple[Encoded, ...],
+    ) -> _Facts:
+        return self._memo.get(
+            ("facts", service.name, view.region, view.kind),
+            (service, decided.get(service.name), hosts, policy.latency_ms),
+            lambda: _facts(policy, service, decided, view, hosts),
+        )
 
     def _part(self, facts: _Facts) -> _Part:
         make = self._make_grpc_part if facts.kind == GRPC else self._make_part

@@ -46,7 +46,7 @@ class Memo:
     def get(self, key: Hashable, inputs: object, make: Callable[[], T]) -> T:
         """Return what `make` gives, or what it gave for equal inputs in this round or the last."""
         known = self._now.get(key) or self._before.get(key)
-        if known is None or known.inputs != inputs:
+        if known is None or (known.inputs is not inputs and known.inputs != inputs):
             known = self._made(inputs, make)
         elif key not in self._now:
             self._keep(known.pieces)
