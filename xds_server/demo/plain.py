@@ -59,7 +59,7 @@ def addresses(picture: Picture) -> str:
     at = picture.addresses
     return "\n".join(
         [
-            f"control plane  {at.control_plane}/api/v1/decision",
+            f"web page       {at.control_plane}/",
             *(f"Envoy admin    {url}  ({view})" for view, url in at.envoy_admin.items()),
             f"policy         {at.policy}",
             "inject a fault xds-server demo-fault kill:us-east-1    (from another terminal)",

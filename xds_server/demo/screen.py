@@ -169,7 +169,7 @@ def _hints(picture: Picture) -> list[Text]:
         _line(("  choose fault ", "dim"), _FAULT_KEYS),
         _line(("or elsewhere   ", "dim"), "xds-server demo-fault kill:us-east-1"),
         _line(("policy (edit!) ", "dim"), at.policy),
-        _line(("control plane  ", "dim"), f"{at.control_plane}/api/v1/decision"),
+        _line(("web page       ", "dim"), f"{at.control_plane}/"),
         _line(("Envoy admin    ", "dim"), f"http://127.0.0.1:PORT   {ports}"),
         _line(("logs           ", "dim"), at.directory),
     ]
