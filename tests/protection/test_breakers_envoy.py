@@ -17,7 +17,7 @@ from tests.signals.world import http_answer, in_loop
 from tests.support import decisions as made
 from xds_server.decision.protection import LEAST_PART, fair_part, protect
 from xds_server.model import FleetSize
-from xds_server.policy.types import DEFAULT_FLEET, Deployment
+from xds_server.policy.types import DEFAULT_FLEET, Deployment, Timeouts
 from xds_server.snapshot.runtime import LAYER
 
 pytestmark = pytest.mark.envoy
@@ -29,6 +29,11 @@ OK = http_answer("200 OK")
 
 BURST = 2 * LEAST_PART + 60
 """As many as may be under way, as many that may wait for a connection, and 60."""
+
+
+FAR_MS = 320
+ENVOYS = 100
+RATE_RPS = 20_000.0
 
 
 class Slow:
@@ -110,8 +115,10 @@ async def test_an_envoy_of_a_large_fleet_fails_over_to_a_region_320_ms_away_with
         writer.close()
 
     async with fleet(tmp_path, refuses, far) as scene:
-        service = replace(scene.policy.services["checkout"], deployments=wide(scene))
-        settings = protect(replace(scene.policy, latency_ms=far_apart(scene)), service, HOME)[HOME]
+        patient = Timeouts(per_try_ms=15_000, connect_ms=15_000)  # what a busy machine adds is not the network's
+        service = replace(scene.policy.services["checkout"], timeouts=patient)
+        scene.policy = replace(scene.policy, services={"checkout": service}, latency_ms=far_apart(scene))
+        settings = protect(scene.policy, replace(service, deployments=wide(scene)), HOME)[HOME]
         sizes = (FleetSize(DEFAULT_FLEET, HOME, ENVOYS),)
         publish(scene, replace(decide(scene, {HOME: 1}, settings), sizes=sizes))
         sidecar = await scene.sidecar()
@@ -122,11 +129,6 @@ async def test_an_envoy_of_a_large_fleet_fails_over_to_a_region_320_ms_away_with
         assert await statuses(sidecar, in_flight, "GET") == {200: in_flight}
         for overflow in ("upstream_rq_pending_overflow", "upstream_rq_retry_overflow", "upstream_cx_overflow"):
             assert await sidecar.stat(f"cluster.{CLUSTER}.{overflow}") == 0
-
-
-FAR_MS = 320
-ENVOYS = 100
-RATE_RPS = 20_000.0
 
 
 def wide(scene: Scene) -> dict[str, Deployment]:
