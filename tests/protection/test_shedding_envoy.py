@@ -50,6 +50,8 @@ async def test_a_class_is_refused_at_its_share_and_the_rest_keeps_its_weights(tm
         assert abs(refused / REQUESTS - 0.4) < 0.06, batch
         assert abs(home / (REQUESTS - refused) - 0.6) < 0.06, "one random number for both must not tilt the weights"
         assert await retries(sidecar) == 0
+        await until(lambda: sum(a.requests for a in scene.accesses(HOME) + scene.accesses(AWAY)) >= others.total())
+        assert unknown_entries(scene) == 0
         refusing(scene, None)
         await routes_become(sidecar, [])
         assert {status for status, *_ in await sent(sidecar, 100, {"x-class": "batch"})} == {200}
@@ -72,6 +74,7 @@ async def test_without_classes_assignments_drop_and_load_reports_count_it(tmp_pa
         assert abs(found[200, "home", None] / (REQUESTS - refused) - 0.6) < 0.06
         assert await retries(sidecar) == 0
         await until(lambda: sum(load.dropped for load in scene.loads(HOME) + scene.loads(AWAY)) >= refused)
+        assert unknown_entries(scene) == 0
         assert await sidecar.stat("cluster_manager.cluster_modified") == 0
         assert await sidecar.stat(f"cluster.checkout@{HOME}.upstream_cx_destroy_local") == 0
 
@@ -83,6 +86,11 @@ async def refuses_about(sidecar: Sidecar, share: float) -> Counter[tuple[int, st
             found = await sent(sidecar, 50, {})
             if abs(found[503, "", None] / 50 - share) < 0.25:
                 return await sent(sidecar, REQUESTS, {})
+
+
+def unknown_entries(scene: Scene) -> int:
+    """Return how many access log entries were taken for strangers."""
+    return {status.source: status.ignored for status in scene.signals.status()}["als"]
 
 
 async def retries(sidecar: Sidecar) -> int:

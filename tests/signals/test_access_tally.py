@@ -111,6 +111,8 @@ def test_entries_of_no_region_cluster_are_not_counted() -> None:
     stray = entry(404)
     stray.common_properties.upstream_cluster = ""
     assert not found.add(VIEW, stray)
+    stray.response.response_code_details = "direct_response"
+    assert found.add(VIEW, stray), "refused by our own order: known, and of no region"
     assert found.take(1.0, 1.0) == []
 
 

@@ -59,6 +59,10 @@ class _Key(NamedTuple):
     region: str
 
 
+REFUSED = frozenset({"direct_response", "drop_overload"})
+"""How Envoy says that it refused a request in an overload because we had it do so: no news of a region."""
+
+
 class _Cell:
     """What was logged of one place in one interval."""
 
@@ -83,7 +87,7 @@ class AccessTally:
         common = entry.common_properties
         known = self._places.cluster(common.upstream_cluster)
         if known is None:
-            return False
+            return entry.response.response_code_details in REFUSED
         service, aimed = known
         served = common.HasField("upstream_remote_address")
         region = self._region(service, common.upstream_remote_address.socket_address, aimed) if served else aimed
