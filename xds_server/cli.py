@@ -263,13 +263,13 @@ def serve(
     what they have.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it on import; its own lines would double ours
-    from xds_server import app  # noqa: PLC0415
+    from xds_server import app, startup  # noqa: PLC0415
     from xds_server.signals.tls_files import TlsPaths  # noqa: PLC0415
 
     age = max_connection_age or None
     if (xds_cert is None) != (xds_key is None) or (xds_ca is not None and xds_cert is None):
         raise click.UsageError("--xds-cert and --xds-key belong together, and --xds-ca needs both")
-    options = app.Options(
+    options = startup.Options(
         policy=policy,
         xds=xds,
         admin=admin,
@@ -287,7 +287,7 @@ def serve(
     )
     try:
         app.run(options)
-    except app.StartError as error:
+    except startup.StartError as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -53,6 +53,8 @@ BELOW_THE_LINE = {
     "doorkeeper": {"model", "policy", "protocol", "snapshot", "transport"},
     "port_tls": {"model", "signals", "transport"},
     "app": {"*"},
+    "desk": {"*"},
+    "startup": {"*"},
     "cli": {"*"},
     "commands": {
         "admin_access",

@@ -1,0 +1,149 @@
+"""What a process starts with: its options, the first policy, and what an earlier process left behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xds_server.admin_access import AccessPaths
+from xds_server.controller import Memory
+from xds_server.history.archive import HISTORY, IN_MEMORY, Archive, Limits
+from xds_server.operator.logs import Style
+from xds_server.operator.order_desk import NotSavedError
+from xds_server.orders.codec import BadOrdersError
+from xds_server.orders.codec import from_json as orders_from_json
+from xds_server.orders.types import Orders
+from xds_server.signals.policy_file import PolicyText
+from xds_server.signals.policy_reader import Accepted, Reading, Rejected, judge, read_now
+from xds_server.signals.resource_folder import FolderTexts
+from xds_server.signals.tls_files import TlsPaths
+from xds_server.store.codec import CorruptError, from_json
+from xds_server.store.directory import StateError
+from xds_server.store.state import State
+from xds_server.transport.csds import is_loopback
+
+now = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `serve` was asked for. Addresses are (host, port); port 0 picks a free one.
+
+    `record_bytes` bounds the record of what went into decisions; 0, or no `state_dir`, and nothing is recorded.
+    With `live_signals` what Envoys and agents report has a say in decisions; without, the control plane's own probes
+    alone have, and the reports are shown. `admin_names` are host names that the admin side answers to,
+    `access` are the files that say who may use it. `history_days` is how long history is kept in the `state_dir`.
+    With `tls` the xDS port speaks TLS.
+    """
+
+    policy: Path
+    xds: tuple[str, int]
+    admin: tuple[str, int]
+    state_dir: Path | None
+    log_level: str
+    log_format: Style
+    record_bytes: int = 0
+    resources: Path | None = None
+    max_connection_age_s: float | None = None
+    live_signals: bool = True
+    admin_names: tuple[str, ...] = ()
+    history_days: float = 30.0
+    access: AccessPaths = AccessPaths()  # noqa: RUF009  (a tuple)
+    tls: TlsPaths | None = None
+
+    @property
+    def asks_certificates(self) -> bool:
+        """Return whether clients of the xDS port must show a certificate."""
+        return self.tls is not None and self.tls.ca is not None
+
+
+class StartError(Exception):
+    """The process cannot start; the message says why, for a person."""
+
+
+def open_archive(options: Options, log: logging.Logger) -> Archive:
+    """Open the history: in the state directory, else in memory."""
+    if options.state_dir is None:
+        return Archive(None, IN_MEMORY, log.warning)
+    return Archive(options.state_dir / HISTORY, Limits(options.history_days * 86400.0), log.warning)
+
+
+def first_policy(options: Options, state: State | None) -> Accepted:
+    """Return the policy to start with: the file's, else the last good one that was kept (the reader will say why)."""
+    found = fit(read_now(options.policy, options.resources), options)
+    if isinstance(found, Accepted):
+        return found
+    last = state.policy() if state is not None else None
+    kept = None
+    if last is not None:
+        texts = last.resources if options.resources is not None else ()
+        folder = FolderTexts(str(options.resources), tuple(PolicyText(name, text) for name, text in texts))
+        kept = judge(PolicyText(str(options.policy), last.text), folder)
+    if isinstance(kept, Accepted):
+        return kept
+    raise StartError(
+        "the policy cannot be used, and there is no earlier one to go on with:\n" + "\n".join(found.errors)
+    )
+
+
+def fit(reading: Reading, options: Options) -> Reading:
+    """Refuse a policy with `clients` where nobody is asked for a certificate: all would be locked out.
+
+    Warn of one with private keys where the xDS port does not speak TLS, unless it stays on this machine.
+    """
+    if isinstance(reading, Rejected):
+        return reading
+    keys = [name for name, service in reading.policy.services.items() if service.tls is not None and service.tls.key]
+    if keys and options.tls is None and not is_loopback(f"ipv4:{shown(*options.xds)}"):
+        path = f"{options.policy}: services.{keys[0]}.tls.key"
+        words = f"{path}: Envoys get it over an xDS port without TLS; start with --xds-cert and --xds-key"
+        reading = replace(reading, warnings=(*reading.warnings, words))
+    if not reading.policy.clients or options.asks_certificates:
+        return reading
+    words = "clients: says which certificates may speak as whom, but none are asked for; start with --xds-ca"
+    return Rejected(str(options.policy), (f"{options.policy}: {words}, or remove it",))
+
+
+def kept_memory(state: State | None) -> Memory | None:
+    """Return what an earlier process believed and had in force."""
+    memory = state.load_memory() if state is not None else None
+    if state is None or memory is None:
+        return None
+    try:
+        return from_json(memory, now())
+    except CorruptError as error:
+        state.refuse_memory(str(error))
+        return None
+
+
+def kept_orders(state: State | None, log: logging.Logger) -> Orders:
+    """Return the orders that were in force when the process ended; those that ended meanwhile end at once."""
+    document = state.load_orders() if state is not None else None
+    if document is None:
+        return Orders()
+    try:
+        return orders_from_json(json.loads(document), time.time() - now())
+    except (BadOrdersError, ValueError) as error:
+        log.warning("the orders that were kept cannot be read, none of them is in force: %s", error)
+        return Orders()
+
+
+def shown(host: str, port: int) -> str:
+    """Return an address as text."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def saver(state: State) -> Callable[[str], Awaitable[None]]:
+    """Return what writes orders down for the order desk."""
+
+    async def save(document: str) -> None:
+        try:
+            await state.save_orders(document)
+        except StateError as error:
+            raise NotSavedError(str(error)) from error
+
+    return save
