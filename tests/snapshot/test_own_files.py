@@ -213,6 +213,10 @@ MISTAKES = [
         ),
     ),
     (
+        one('{"@type": type.googleapis.com/envoy.config.route.v3.VirtualHost, name: outbound/v, domains: ["*"]}'),
+        "2:76: resources[0].name: the virtual hosts of outbound follow from the policy; add a service",
+    ),
+    (
         one('{"@type": type.googleapis.com/envoy.config.route.v3.VirtualHost, name: v, domains: ["*"]}'),
         "2:76: resources[0].name: a virtual host of its own is named ROUTE_CONFIGURATION/NAME",
     ),
