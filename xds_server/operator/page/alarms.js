@@ -3,11 +3,11 @@
 
 import { h, show } from "./dom.js";
 import { percent, rps, several, span } from "./words.js";
-import { failing, now, picture, world } from "./world.js";
+import { failing, now, ofAll, picture, world } from "./world.js";
 
 const RANK = { alarm: 0, warning: 1, info: 2 };
 const MARK = { alarm: "✕", warning: "!", info: "i" };
-const MOST = 12;
+const MOST = 4; // at once: the picture comes first
 const FAILING = 0.05;
 
 export function alarms() {
@@ -37,29 +37,18 @@ function unheard() {
 }
 
 function returning() {
-  return everything(() => picture().regions).filter((r) => ["recovering", "draining"].includes(r.health))
+  return ofAll(() => picture().regions).filter((r) => ["recovering", "draining"].includes(r.health))
     .map((r) => alarm("info", `${r.name} is ${r.health}`, r.reason, "#traffic"));
 }
 
 /** What load reports say fails, where the verdict does not say so already. */
 function failures() {
-  const found = everything(() => failing());
+  const found = ofAll(() => failing());
   return found.flatMap((fails, r) => {
     const { region, health } = world.decision.regions[r];
     if (!fails || fails.share < FAILING || fails.failed < 1 || health === "down") return [];
     return [alarm("alarm", `${region} fails requests`, `${percent(fails.share)} of ${rps(fails.tried)} attempts per second, by load reports`, "#traffic")];
   });
-}
-
-/** Alarms are about all services, whichever one the page shows. */
-function everything(of) {
-  const kept = world.service;
-  world.service = "";
-  try {
-    return of();
-  } finally {
-    world.service = kept;
-  }
 }
 
 function losses() {
@@ -72,11 +61,20 @@ function losses() {
 
 export function drawAlarms(root) {
   const found = alarms();
-  const items = found.slice(0, MOST).map(({ level, head, text, link, since, kind = "" }) =>
-    h("li", { "data-key": `${kind} ${head}`, class: level }, h("span", { class: "badge", "aria-hidden": "true" }, MARK[level]),
-      h("span", { class: "unseen" }, `${level}: `), h("strong", {}, link ? h("a", { href: link }, head) : head), " ", h("span", {}, text),
-      since ? h("span", { class: "faint", "aria-hidden": "true" }, ` for ${span(now() - since)}`) : null)); // not read out at every change
-  const more = found.length > MOST ? [h("li", { class: "info" }, `and ${found.length - MOST} more`)] : [];
-  show(root, items.length ? h("ul", { class: "alarms" }, items, more) : null);
+  const more = found.slice(MOST);
+  show(root, found.length ? h("ul", { class: "alarms" }, found.slice(0, MOST).map(item)) : null,
+    more.length ? h("details", { "data-key": "more" }, h("summary", {}, `${several(more.length, "more", "more")}: ${counted(more)}`), h("ul", { class: "alarms" }, more.map(item))) : null);
   return found;
+}
+
+function item({ level, head, text, link, since, kind = "" }) {
+  return h("li", { "data-key": `${kind} ${head}`, class: level }, h("span", { class: "badge", "aria-hidden": "true" }, MARK[level]),
+    h("span", { class: "unseen" }, `${level}: `), h("strong", {}, link ? h("a", { href: link }, head) : head), " ", h("span", {}, text),
+    since ? h("span", { class: "faint", "aria-hidden": "true" }, ` for ${span(now() - since)}`) : null); // not read out at every change
+}
+
+/** How many there are of each level. */
+function counted(found) {
+  return Object.keys(RANK).map((level) => [found.filter((a) => a.level === level).length, level === "info" ? "note" : level])
+    .filter(([n]) => n).map(([n, word]) => several(n, word)).join(", ");
 }

@@ -15,6 +15,7 @@ const BAR = 12;
 const GAP = 10;
 const LABEL = 40; // the least room for a label's lines
 const LETTER = 7.9; // about as wide as a letter of a name
+const SMALL_LETTER = 6.8;
 const GLIDE_MS = 500;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -148,7 +149,8 @@ function summary() {
 
 /** Where everything goes. */
 function arrange(p, width) {
-  const longest = Math.max(...p.names.map((name) => name.length)) * LETTER + BAR + 24;
+  const lengths = p.regions.flatMap((r) => [r.name.length * LETTER, load(r, 0).length * SMALL_LETTER]);
+  const longest = Math.max(...lengths) + BAR + 24;
   const side = Math.min(0.4 * width, Math.max(longest, Math.min(190, width * 0.19)));
   const left = side;
   const right = width - side;

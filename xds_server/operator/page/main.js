@@ -10,7 +10,7 @@ import { drawPlots, reach } from "./plots.js";
 import { follow } from "./stream.js";
 import { drawFleet, drawHistory, drawMeters, drawPlan, drawPolicy, drawRegions } from "./tables.js";
 import { HEALTH, clock, several, span } from "./words.js";
-import { addEvents, decided, now, world } from "./world.js";
+import { addEvents, decided, now, ofAll, picture, world } from "./world.js";
 
 const CLIENTS_EVERY_MS = 5000;
 const PLAN_PAUSE = 10; // times as long as the last answer took
@@ -87,7 +87,7 @@ function drawn(part) {
 /** One sentence for the whole system, in the head and in the tab's title. */
 function state(found) {
   if (!world.decision) return;
-  const regions = world.decision.regions;
+  const regions = ofAll(() => picture().regions).filter((r) => r.deployed);
   const text = sentence(regions);
   const alarms = found.filter((a) => a.level === "alarm").length;
   const warnings = found.filter((a) => a.level === "warning").length;
@@ -101,9 +101,11 @@ function state(found) {
 
 function sentence(regions) {
   const unwell = regions.filter((r) => r.health !== "healthy").sort((a, b) => HEALTH[b.health].rank - HEALTH[a.health].rank);
+  if (!regions.length) return "no region serves anything";
   if (!unwell.length) return `${several(regions.length, "region")}, all well`;
   const well = regions.length - unwell.length;
-  return `${unwell.map((r) => `${r.region} ${r.health}`).join(", ")}; ${well ? `${well} of ${regions.length} well` : "none well"}`;
+  if (unwell.length > 3) return `${several(unwell.length, "region")} not well, the worst ${unwell[0].health}; ${well || "none"} of ${regions.length} well`;
+  return `${unwell.map((r) => `${r.name} ${r.health}`).join(", ")}; ${well ? `${well} of ${regions.length} well` : "none well"}`;
 }
 
 function drawLink() {

@@ -6,6 +6,7 @@ import { now, picture, world } from "./world.js";
 
 const MOST_LOSSES = 40;
 const MOST_CLIENTS = 500;
+const MOST_HEADS = 3; // of weights that changed together
 const STEP_S = 30; // weights that change again within this time are moving
 const num = (text) => ({ text, cls: "num" });
 
@@ -88,14 +89,14 @@ export function drawHistory(root, severity, words, most) {
     found.length > most || !world.noEarlier ? h("button", { type: "button", "data-do": "more-history" }, "Show earlier") : null);
 }
 
-/** Newest first. Weights that move in steps are a line for each service, the newest; the steps before open below. */
+/** Newest first. Weights that move in steps are a line for each service, the newest; what came before opens below. */
 function folded(events) {
   const items = [];
   for (let i = 0; i < events.length;) {
     let end = i + 1;
     while (end < events.length && sameMove(events[end - 1], events[end])) end++;
     const run = events.slice(i, end);
-    const heads = run.filter((e, n) => run.findIndex((other) => other.fields?.service === e.fields?.service) === n);
+    const heads = run.filter((e, n) => run.findIndex((other) => other.fields?.service === e.fields?.service) === n).slice(0, MOST_HEADS);
     const steps = run.filter((e) => !heads.includes(e));
     if (steps.length < 2) items.push(...run.map((e) => happened(e)));
     else items.push(...heads.slice(0, -1).map((e) => happened(e)), happened(heads.at(-1), steps));
@@ -109,7 +110,7 @@ const sameMove = (one, other) => [one, other].every((e) => e.kind === "weights.c
 function happened(e, steps = []) {
   return h("li", { "data-key": keyOf(e), class: e.severity }, h("time", { datetime: new Date(e.time * 1000).toISOString() }, moment(e.time, now())),
     " ", h("span", { class: "unseen" }, e.severity === "info" ? "" : `${e.severity}: `), h("span", { class: "said" }, e.message), " ", h("span", { class: "faint" }, e.kind),
-    steps.length ? h("details", {}, h("summary", {}, `${several(steps.length, "step")} before it, since ${moment(steps.at(-1).time, now())}`), h("ol", {}, steps.map((s) => happened(s)))) : null);
+    steps.length ? h("details", {}, h("summary", {}, `${several(steps.length, "change")} before it, since ${moment(steps.at(-1).time, now())}`), h("ol", {}, steps.map((s) => happened(s)))) : null);
 }
 
 const keyOf = (e) => (e.seq ? `${e.seq}` : `earlier ${e.id}`);

@@ -3,7 +3,7 @@
 // `picture()` turns a decision, for one service or for all of them added up, into what the flow picture, the table of
 // regions and the plots show: the same numbers everywhere.
 
-import { worst } from "./words.js";
+import { HEALTH, worst } from "./words.js";
 
 export const world = {
   decision: null, // the stream's
@@ -31,6 +31,17 @@ const TOTAL = 10_000;
 /** The services to be shown. */
 export function shown(decision = world.decision) {
   return decision ? decision.services.filter((s) => !world.service || s.service === world.service) : [];
+}
+
+/** What `of` returns about all services, whichever one is shown. */
+export function ofAll(of) {
+  const kept = world.service;
+  world.service = "";
+  try {
+    return of();
+  } finally {
+    world.service = kept;
+  }
 }
 
 /** What load reports say of the services shown: requests per second tried, failed and come by a reflex, per pair. */
@@ -98,8 +109,9 @@ function share(services, flows, demand, v, r) {
 
 function place(name, services, decision, r) {
   const places = services.map((s) => s.places[r] && { ...s.places[r], service: s.service }).filter(Boolean);
-  const health = places.length ? worst(places.map((p) => p.health)) : "unknown";
-  const bad = places.filter((p) => p.health === health);
+  const health = places.length ? together(places.map((p) => p.health)) : "unknown";
+  const found = places.length ? worst(places.map((p) => p.health)) : "unknown";
+  const bad = places.filter((p) => p.health === found);
   return {
     name,
     health,
@@ -116,10 +128,18 @@ function place(name, services, decision, r) {
   };
 }
 
+/** Several services as one: the worst of them if most are like that, else a region that is down for some is degraded. */
+function together(healths) {
+  const bad = worst(healths);
+  const most = healths.filter((h) => h === bad).length * 2 > healths.length;
+  return most || HEALTH[bad].rank < HEALTH.degraded.rank ? bad : "degraded";
+}
+
 function reason(places, bad, all) {
   if (!places.length) return "not deployed here";
   if (all === 1) return bad[0].reason;
   if (bad[0].health === "healthy" && places.length > 1) return `all ${places.length} services are well`;
+  if (bad.length < places.length) return `${bad.length} of ${places.length} services ${bad[0].health}; ${bad[0].service}: ${bad[0].reason}`;
   const more = bad.length > 1 ? ` (${bad.length} of ${places.length} services)` : "";
   return `${bad[0].service}: ${bad[0].reason}${more}`;
 }
