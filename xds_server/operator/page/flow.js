@@ -15,6 +15,7 @@ const BAR = 12;
 const GAP = 10;
 const LABEL = 40; // the least room for a label's lines
 const LETTER = 7.9; // about as wide as a letter of a name
+const NARROW = 480;
 const SMALL_LETTER = 6.8;
 const GLIDE_MS = 500;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -149,11 +150,12 @@ function summary() {
 
 /** Where everything goes. */
 function arrange(p, width) {
-  const lengths = p.regions.flatMap((r) => [r.name.length * LETTER, load(r, 0).length * SMALL_LETTER]);
-  const longest = Math.max(...lengths) + BAR + 24;
-  const side = Math.min(0.4 * width, Math.max(longest, Math.min(190, width * 0.19)));
-  const left = side;
-  const right = width - side;
+  const small = width < NARROW;
+  const most = (texts, letter) => Math.max(...texts.map((text) => text.length)) * letter * (small ? 0.86 : 1);
+  const least = Math.min(190, width * 0.19);
+  const left = Math.min(0.38 * width, Math.max(most(p.names, LETTER) + BAR + 10, least));
+  const words = p.regions.map((r) => load(r, small, false));
+  const right = width - Math.min(0.42 * width, Math.max(most(p.names, LETTER) + BAR + 24, most(words, SMALL_LETTER) + BAR + 10, least));
   const tallest = Math.max(p.names.length * (LABEL + GAP), Math.min(460, Math.max(300, width * 0.36)));
   const views = p.views.map((v) => v.rps);
   const regions = p.regions.map((r) => Math.max(r.room, r.load));
@@ -167,7 +169,7 @@ function arrange(p, width) {
   ];
   const labels = [
     ...p.views.map((v, i) => ({ x: left - BAR - 8, y: y1[i], end: true, name: v.name, more: `${rps(v.rps)} req/s` })),
-    ...p.regions.map((r, i) => ({ x: right + BAR + 8, y: y2[i], name: r.name, health: r.deployed ? r.health : "", more: load(r, side), bad: alarming(p.failing[i]) })),
+    ...p.regions.map((r, i) => ({ x: right + BAR + 8, y: y2[i], name: r.name, health: r.deployed ? r.health : "", more: load(r, small, width > 700), bad: alarming(p.failing[i]) })),
   ];
   return { height, boxes, labels, ribbons: ribbons(p, left, right, y1, y2, scale) };
 }
@@ -251,11 +253,11 @@ function regionWords(region) {
 
 const alarming = (fails) => (fails && fails.share >= 0.01 && fails.failed >= 0.5 ? `${percent(fails.share)} failing` : "");
 
-function load(r, side) {
+function load(r, small, unit) {
   if (!r.deployed) return "not here";
   const numbers = r.capacity ? `${rps(r.load)} of ${rps(r.capacity)}` : `${rps(r.load)} req/s`;
-  if (r.health !== "healthy") return `${r.health} · ${numbers}`;
-  return side > 125 ? `${numbers} req/s` : numbers;
+  if (r.health !== "healthy" && !small) return `${r.health} · ${numbers}`;
+  return unit ? `${numbers} req/s` : numbers;
 }
 
 function label({ x, y, end, name, more, health, bad }) {
