@@ -7,6 +7,7 @@ death is that socket closed (connection refused from then on), and its return th
 from __future__ import annotations
 
 import json
+import random
 import socket
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
+
+from xds_server.demo.ports import Ports
 
 REGIONS = ("ap-southeast-1", "eu-west-1", "sa-east-1", "us-east-1")
 BACKLOG = 4096
@@ -29,6 +32,8 @@ regions:
 defaults:
   health: {{type: tcp, interval: 200ms, timeout: 100ms, unhealthy_after: 2, healthy_after: 2}}
   ramp_up: 1s
+fleets:
+  default: {{listen: "127.0.0.1:{sidecar}"}}
 services:
   checkout:
     hosts: [checkout.demo]
@@ -45,10 +50,11 @@ CAPACITY = {"us-east-1": 1100, "eu-west-1": 700, "ap-southeast-1": 600, "sa-east
 class Region:
     """One region's backend."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, port: int) -> None:
         self.name = name
-        self._listener: socket.socket | None = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-        self.port = self._listener.getsockname()[1]
+        self.port = port
+        self._listener: socket.socket | None = None
+        self.restore()
 
     def kill(self) -> None:
         if self._listener is not None:
@@ -67,8 +73,10 @@ class Stage:
         self._flags = flags
         self.policy = directory / "policy.yaml"
         self._log = directory / "log"
-        self.regions = {name: Region(name) for name in REGIONS}
-        self.admin = "127.0.0.1:0"
+        self._ports = Ports(len(REGIONS) + 1, random.Random())
+        *ports, self._sidecar = self._ports.numbers
+        self.regions = {name: Region(name, port) for name, port in zip(REGIONS, ports, strict=True)}
+        self.admin = self.xds = "127.0.0.1:0"
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Stage:
@@ -82,6 +90,7 @@ class Stage:
         self.stop()
         for region in self.regions.values():
             region.kill()
+        self._ports.close()
 
     @property
     def base(self) -> str:
@@ -94,7 +103,7 @@ class Stage:
             for r in self.regions.values()
         ]
         tenth = [line.replace("00}", "0}") for line in lines if "sa-east-1" not in line]
-        return POLICY.format(checkout="".join(lines), search="".join(tenth))
+        return POLICY.format(checkout="".join(lines), search="".join(tenth), sidecar=self._sidecar)
 
     def start(self) -> None:
         """Start the process: the first time on a free port, then on the same."""
@@ -105,7 +114,8 @@ class Stage:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, self._log.read_text()
-        self.admin = json.loads(line)["admin"]
+        ready = json.loads(line)
+        self.admin, self.xds = ready["admin"], ready["xds"]
 
     def stop(self) -> None:
         if self._process is not None:

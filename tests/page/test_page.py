@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+from click.testing import CliRunner
 from playwright.sync_api import Page, expect
 
 from tests.page.conftest import Open
 from tests.page.stage import REGIONS, Stage
+from tests.support.envoy import EnvoyProcess
+from xds_server.cli import main
 
 
 def ribbons(page: Page) -> set[str]:
@@ -53,6 +57,20 @@ def test_a_service_is_shown_with_the_reason_of_each_weight(opened: Open) -> None
     expect(page.locator("#readout")).to_contain_text("sa-east-1 → us-east-1: 10 req/s")
     expect(page.locator("#readout")).to_contain_text("120 ms")
     expect(page.locator("#plan tbody tr")).to_have_count(3)
+
+
+def test_an_envoy_that_connects_is_shown_with_what_it_runs(stage: Stage, opened: Open, tmp_path: Path) -> None:
+    page = opened()
+    expect(page.locator("#fleet")).to_have_text("no client is connected")
+    words = ["bootstrap", "--region", "us-east-1", "--id", "web-1", "--xds", stage.xds, "--admin-port", "0"]
+    bootstrap = CliRunner().invoke(main, words).stdout
+    with EnvoyProcess(tmp_path, bootstrap):
+        expect(page.locator("#fleet-note")).to_have_text("1 client, 1 up to date, 0 rejecting")
+        page.get_by_text("Each client, and what it runs").click()
+        shown = page.get_by_role("table", name="Each client").locator("tbody tr")
+        expect(shown).to_contain_text("envoy, sotw")
+        assert shown.locator(".mark.healthy").count() >= 4
+    expect(page.locator("#fleet")).to_have_text("no client is connected")
 
 
 def test_a_kill_is_seen_while_it_happens(stage: Stage, opened: Open) -> None:

@@ -197,11 +197,16 @@ const wantPlan = paced(async () => {
   world.plan = await get("/api/v1/plan");
   changed("plan");
 }, SHORTEST_PAUSE_MS);
-const wantClients = paced(async () => {
-  if (!byId("fleet").querySelector("details[open]")) return;
+const loadClients = paced(async () => {
   world.clients = await get("/api/v1/fleet");
   changed("fleet");
 }, CLIENTS_EVERY_MS);
+
+/** Each client is asked for only while somebody looks: a fleet may be large. */
+function wantClients() {
+  if (byId("fleet").querySelector("details[open]")) loadClients();
+}
+
 
 async function takeEvents({ last, events }) {
   const known = world.events.at(-1)?.seq ?? 0;

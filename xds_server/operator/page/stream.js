@@ -5,7 +5,7 @@ import { Problem, send } from "./api.js";
 
 const QUIET_FACTOR = 2.5;
 const FIRST_RETRY_MS = 500;
-const LAST_RETRY_MS = 5000;
+const LAST_RETRY_MS = 3000;
 
 /** Follow the stream for ever. `on(name, data)` gets every event, `onLink(up, why)` every change of the connection. */
 export async function follow(path, on, onLink) {
