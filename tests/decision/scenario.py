@@ -180,9 +180,17 @@ class World:
         assert policy is not None
         for view in policy.regions:
             for target in sorted(self.targets):
-                up = self._alive(view, target.region)
+                up = self._alive(view, target.region) and self._half(target)
                 detail = "" if up else "no answer in 500 ms"
                 yield Observation(f"envoy-{view}", target, up, self.now, 1.0, detail, view)
+
+    def _half(self, target: Target) -> bool:
+        """Return whether an endpoint is among those that are up where some are."""
+        how = self._how(target.region)
+        if "/" not in how or "monitor" in self.signals:
+            return True
+        beside = sorted(other for other in self.targets if other[:2] == target[:2])
+        return beside.index(target) < int(how.split("/")[0])
 
     def _traffic(self) -> tuple[list[LoadReport], list[AccessSummary]]:
         """What all Envoys report of one second: attempts where the weights send them, retries elsewhere."""

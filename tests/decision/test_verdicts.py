@@ -12,7 +12,6 @@ from xds_server.decision.verdicts import (
     Belief,
     EndpointState,
     Evidence,
-    disputed,
     held,
     hold_down_s,
     judge,
@@ -140,13 +139,6 @@ def test_without_evidence_the_verdict_is_held_and_then_goes_on_from_there() -> N
     assert (unknown.verdict.health, unknown.verdict.held, unknown.verdict.score) == (Health.UNKNOWN, Health.DOWN, 0.0)
     assert judge(unknown, evidence(2), RAMP_S, 60.0).verdict.health is Health.RECOVERING
     assert judge(unknown, evidence(0), RAMP_S, 60.0).verdict.health is Health.DOWN
-
-
-def test_while_vantages_disagree_nothing_gets_better() -> None:
-    degraded = run([2, 1]).verdict
-    assert disputed(degraded, evidence(2)).up == 1
-    assert disputed(degraded, evidence(0)).up == 0
-    assert disputed(run([2]).verdict, evidence(2)).up == 2
 
 
 def test_holding_twice_is_holding_once() -> None:

@@ -2,6 +2,10 @@
 
 An endpoint's state belongs to who looked: one vantage may see it down while another sees it up, and only the votes
 (votes.py) say what that means. Within one view several Envoys may probe; their results are one sequence.
+
+The same goes for single endpoints. What the monitor alone sees fail, and more views see well, is *excused*: our own
+network may fail endpoint by endpoint, and a region must not lose half of its capacity for it. Here, too, a view's word
+counts from after the failure, and is waited for if it is on its way.
 """
 
 from __future__ import annotations
@@ -20,6 +24,9 @@ from xds_server.decision.votes import Word
 from xds_server.model import Observation, Target
 from xds_server.policy.types import HealthCheck
 
+ON_THE_WAY_S = 1.5
+"""Until what an Envoy sees is here: it reports once a second, and reports are handed on a moment later."""
+
 MONITOR = ""
 """The vantage of the control plane itself."""
 
@@ -32,6 +39,7 @@ class EndpointBook:
         self._checks: dict[Place, HealthCheck] = {}
         self._states: dict[str, dict[Target, EndpointState]] = {}
         self._vantages: dict[Place, set[str]] = {}
+        self._excused: dict[Place, frozenset[Target]] = {}
 
     def configure(self, checks: Mapping[Place, HealthCheck], targets: Iterable[Target]) -> None:
         """Follow the policy and the addresses: what is gone from them is forgotten, what stays keeps its state."""
@@ -47,6 +55,7 @@ class EndpointBook:
             if (kept := {target: state for target, state in states.items() if target in known})
         }
         self._vantages = {place: seen for place, seen in self._vantages.items() if place in self._targets}
+        self._excused = {place: kept for place, kept in self._excused.items() if place in self._targets}
 
     def learn(self, seen: Observation, *, hasty: bool) -> bool:
         """Take one observation; True if it may change a verdict. One of a target no longer watched is ignored."""
@@ -64,8 +73,10 @@ class EndpointBook:
     def evidence(self, place: Place, vantage: str = MONITOR) -> Evidence:
         """Return what one vantage sees of a place."""
         states = self._seen(place, vantage)
+        excused = self._excused.get(place, frozenset()) if vantage == MONITOR else frozenset()
         decided = [s for s in states if s.up is not None]
-        worst = [s for s in decided if not s.up]
+        failing = {t: s for t in self._targets[place] if (s := self._states.get(vantage, {}).get(t)) and s.up is False}
+        worst = [s for t, s in failing.items() if t not in excused]
         return Evidence(
             up=len(decided) - len(worst),
             decided=len(decided),
@@ -77,9 +88,31 @@ class EndpointBook:
 
     def fresh(self, place: Place, now: float) -> dict[str, Evidence]:
         """Return what each vantage with fresh and decided evidence sees of a place."""
+        self._excuse(place, now)
         limit = now - stale_after_s(self._checks[place])
         found = {vantage: self.evidence(place, vantage) for vantage in self.vantages(place)}
         return {vantage: e for vantage, e in found.items() if e.decided and e.at >= limit}
+
+    def _excuse(self, place: Place, now: float) -> None:
+        """Note which endpoints of a place only the monitor sees fail, as of now."""
+        seen = self._states.get(MONITOR, {})
+        failing = {t: s for t in self._targets[place] if (s := seen.get(t)) is not None and s.up is False}
+        excused = frozenset(t for t, s in failing.items() if self._outvoted(t, s, place, now))
+        if excused:
+            self._excused[place] = excused
+        else:
+            self._excused.pop(place, None)
+
+    def _outvoted(self, target: Target, failed: EndpointState, place: Place, now: float) -> bool:
+        check = self._checks[place]
+        views = [self._states[v].get(target) for v in self.vantages(place) if v != MONITOR and v in self._states]
+        words = [s for s in views if s is not None and s.at >= now - stale_after_s(check)]
+        well = [s for s in words if s.up and s.well]
+        against = 1 + len(words) - len(well)
+        lag_s = report_lag_s(check)
+        proven = [s for s in well if s.at - lag_s >= failed.since]
+        on_the_way = now - failed.since < lag_s + ON_THE_WAY_S
+        return len(well if on_the_way else proven) >= against
 
     def word(self, place: Place, vantage: str, since: float, now: float) -> Word | None:
         """Return what a vantage says of a place, given that something seems to have failed at `since`.
@@ -95,6 +128,11 @@ class EndpointBook:
             lag_s = check.timeout_ms / 1000 if vantage == MONITOR else report_lag_s(check)
             return Word.UP if max(well) - lag_s >= since else Word.STALE
         return Word.DOUBT if any(s.up for s in states) else Word.DOWN
+
+    @property
+    def excused(self) -> set[Place]:
+        """Return the places with endpoints that only the monitor sees fail: time, or another word, may change that."""
+        return set(self._excused)
 
     def failing_since(self, place: Place, vantage: str) -> float:
         """Return when the last endpoint that a vantage sees fail began to."""
@@ -113,6 +151,7 @@ class EndpointBook:
 
         Where a whole place is down nothing is marked, so that Envoy still has hosts to try if we are wrong.
         """
-        down = [target for target, state in self._states.get(MONITOR, {}).items() if state.up is False]
+        excused = {target for targets in self._excused.values() for target in targets}
+        down = [t for t, state in self._states.get(MONITOR, {}).items() if state.up is False and t not in excused]
         partly = {place for t in down if self.evidence(place := Place(t.service, t.region)).up}
         return frozenset(t for t in down if Place(t.service, t.region) in partly)

@@ -39,7 +39,6 @@ from xds_server.decision.verdicts import (
     Belief,
     Evidence,
     Place,
-    disputed,
     drained,
     held,
     limited,
@@ -223,7 +222,7 @@ class HealthBook:
             self._swept_at = now
             due |= {p for p in self._beliefs if p not in self._moving and not self._fresh(p, now)}
             due |= {*self._links.places(), *self._agents.places(self._places)}
-        return due | set(self._jury.undecided)
+        return due | set(self._jury.undecided) | self._endpoints.excused
 
     def _fresh(self, place: Place, now: float) -> bool:
         return self._witnesses().is_heard(place, now)
@@ -251,8 +250,6 @@ class HealthBook:
         evidence = self._basis(place, fused, now)
         if evidence is None:
             return self._unheard(place, before, now)
-        if fused.monitor_wrong and before is not None and before.verdict.serves:
-            evidence = disputed(before.verdict, evidence)
         if before is not None and before.verdict.held is not None and evidence.unsettled:
             return before
         ramp_up_s = self._services[place.service].ramp_up_ms / 1000

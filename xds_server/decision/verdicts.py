@@ -208,16 +208,6 @@ def _fall(before: Belief | None, was: Health | None, evidence: Evidence, now: fl
     return Belief(verdict, falls=falls, fell_at=now, hold_until=now + hold, moved_at=now)
 
 
-def disputed(verdict: Verdict, evidence: Evidence) -> Evidence:
-    """Return the evidence of views that outvote the monitor, no better than what is believed already.
-
-    Vantages notice a failure one after the other. While they disagree nothing gets better by it.
-    """
-    if not verdict.total or verdict.up >= evidence.up:
-        return evidence
-    return replace(evidence, up=verdict.up, decided=verdict.total, total=verdict.total)
-
-
 def _rise(before: Belief, evidence: Evidence, now: float) -> Belief:
     """Down, and some endpoint is up again: begin the ramp, unless the region is still held down."""
     if now < before.hold_until:

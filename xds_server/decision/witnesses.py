@@ -16,15 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from xds_server.decision.evidence import MONITOR, EndpointBook
+from xds_server.decision.evidence import MONITOR, ON_THE_WAY_S, EndpointBook
 from xds_server.decision.traffic import TrafficBook
 from xds_server.decision.verdicts import Place, report_lag_s
 from xds_server.decision.votes import Word
 from xds_server.policy.types import HealthCheck
 
 LONG_AGO = float("-inf")
-ON_THE_WAY_S = 1.5
-"""Until what an Envoy sees is here: it reports once a second, and reports are handed on a moment later."""
 
 
 class Witnesses:

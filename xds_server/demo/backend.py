@@ -5,9 +5,10 @@ It answers every request with the name of its region, after the round trip of th
 connecting is as fast as loopback. A request without the header is taken to be local.
 
 `GET /healthz` is the health check. `POST /_control?delay_ms=300&error_rate=0.4&healthy=false&capacity_rps=50` changes
-its behaviour, `POST /_control?reset` undoes all changes, `GET /_control` shows the settings and what it served. Above
-its capacity it answers 503 at once, with `x-envoy-ratelimited` if told to. The capacity is a token bucket that holds a
-second's worth, so that a machine that pauses for a moment does not look like an overload.
+its behaviour; with `monitored=false` only Envoys' health checks pass, which is how it looks when the control plane's
+own network is cut. `POST /_control?reset` undoes all changes, `GET /_control` shows the settings and what it served.
+Above its capacity it answers 503 at once, with `x-envoy-ratelimited` if told to. The capacity is a token bucket that
+holds a second's worth, so that a machine that pauses for a moment does not look like an overload.
 
 `/broken` answers 503 in every region: a bug of the application, which no routing can help.
 
@@ -32,6 +33,7 @@ from xds_server.demo.http1 import Answering, Request, Response
 from xds_server.demo.ledger import Notes
 
 BROKEN_PATH = "/broken"
+_ENVOY = "Envoy/"
 _BACKLOG = 1024
 
 
@@ -42,6 +44,7 @@ class Settings:
     delay_ms: float = 0.0
     error_rate: float = 0.0
     healthy: bool = True
+    monitored: bool = True
     capacity_rps: float = 0.0
     shed_header: bool = False
 
@@ -105,7 +108,8 @@ class Backend:
         if path == "/_control":
             respond(self._control(request.method, query))
         elif path == "/healthz":
-            status = 200 if self._settings.healthy else 503
+            seen = self._settings.monitored or request.headers.get("user-agent", "").startswith(_ENVOY)
+            status = 200 if self._settings.healthy and seen else 503
             self._later(self._settings.delay_ms, respond, Response(status, b"ok" if status == 200 else b"unhealthy"))
         else:
             self._serve(request, respond)
