@@ -16,7 +16,8 @@ from bench.figures import Figure
 from bench.run import Run, cpu_ms
 from bench.world import FOUR, Incident, policy
 from xds_server.decision.allocation import allocate
-from xds_server.decision.decide import Frame, Prior, decide_service, frame
+from xds_server.decision.decide import decide_service
+from xds_server.decision.frame import Frame, Prior, frame
 from xds_server.model import Health, Verdict
 from xds_server.policy.types import Policy
 

@@ -16,7 +16,9 @@ from bench.figures import Figure
 from bench.run import Run, cpu_ms
 from bench.world import EIGHT, Incident, policy
 from xds_server.controller import Inputs
-from xds_server.decision.decide import Frame, Placed, Prior, complete, decide_service, frame, place
+from xds_server.decision.complete import complete
+from xds_server.decision.decide import decide_service, place
+from xds_server.decision.frame import Frame, Placed, Prior, frame
 from xds_server.decision.measured import Measured
 from xds_server.decision.standin import stand_in
 from xds_server.model import ServiceDecision, Verdict

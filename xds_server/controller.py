@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xds_server.decision.addresses import AddressBook
-from xds_server.decision.decide import Prior
 from xds_server.decision.fleet_size import FleetSizes
+from xds_server.decision.frame import Prior
 from xds_server.decision.health import HealthBook
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
 from xds_server.decision.profiles import Choice, restored

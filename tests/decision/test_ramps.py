@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.support import decisions
-from xds_server.decision.decide import Frame, Prior, decide_service, frame
+from xds_server.decision.decide import decide_service
+from xds_server.decision.frame import Frame, Prior, frame
 from xds_server.model import Health, ServiceDecision, Verdict
 
 WELL = Verdict(Health.HEALTHY, 1.0, "", 0.0)

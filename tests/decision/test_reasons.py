@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from tests.support import decisions as made
-from xds_server.decision.decide import decide_service, frame
+from xds_server.decision.decide import decide_service
+from xds_server.decision.frame import frame
 from xds_server.decision.reasons import without
 from xds_server.model import Health, Protection, Verdict
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import decisions as made
-from xds_server.decision.decide import Prior, decide_service, frame, place
+from xds_server.decision.decide import decide_service, place
+from xds_server.decision.frame import Prior, frame
 from xds_server.decision.measured import Measured
 from xds_server.decision.shedding import MOST_PERCENT, NOTHING_SHED, SETTLE_S, Shedding, in_force, offered, sheds
 from xds_server.model import Health, ServiceDecision, Shed, ShedClass, Verdict

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.world import FOUR, policy
-from xds_server.decision.decide import Prior, decide_service, frame, place
+from xds_server.decision.decide import decide_service, place
+from xds_server.decision.frame import Prior, frame
 from xds_server.decision.measured import Measured
 from xds_server.decision.standin import stand_in
 from xds_server.model import TOTAL_WEIGHT, Health, Row, ServiceDecision, Verdict

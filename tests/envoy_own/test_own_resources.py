@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.envoy_own.world import LAYER, World, world
+from xds_server.store.state import kept
 
 pytestmark = pytest.mark.envoy
 
@@ -204,9 +205,9 @@ def test_a_secret_is_shown_nowhere(running: World) -> None:
 
 def test_a_restart_with_a_broken_folder_goes_on_with_the_last_good_one(running: World) -> None:
     digest = running.control_plane.policy()["digest"]
-    state = running.directory / "state" / "resources.json"
-    running.until("kept texts", state.exists)
-    assert state.stat().st_mode & 0o077 == 0
+    state = running.directory / "state"
+    running.until("kept texts", lambda: kept(state)[1])
+    assert (state / "state.db").stat().st_mode & 0o077 == 0
     running.control_plane.stop()
     (running.folder / "extra.json").write_text("resources: [")
     running.serve()

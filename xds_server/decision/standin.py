@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from xds_server.decision.apportion import apportion
-from xds_server.decision.decide import Placed
+from xds_server.decision.frame import Placed
 from xds_server.model import TOTAL_WEIGHT, Health, Row, ServiceDecision, Table
 
 

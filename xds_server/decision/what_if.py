@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from xds_server.decision.decide import Frame, Prior, decide_service, with_measured
+from xds_server.decision.decide import decide_service
+from xds_server.decision.frame import Frame, Prior, with_measured
 from xds_server.decision.measured import Measured
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
 from xds_server.model import TOTAL_WEIGHT, ServiceDecision, Verdict

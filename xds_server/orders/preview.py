@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xds_server.decision.decide import decide_service, with_measured
+from xds_server.decision.decide import decide_service
+from xds_server.decision.frame import with_measured
 from xds_server.decision.ordered import Ordered, measured_under
 from xds_server.decision.what_if import TOLERANCE, Case
 from xds_server.model import TOTAL_WEIGHT, ServiceDecision

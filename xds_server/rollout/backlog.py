@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from xds_server.decision.decide import Frame, Placed, complete, with_measured
+from xds_server.decision.complete import complete
+from xds_server.decision.frame import Frame, Placed, with_measured
 from xds_server.decision.measured import Measured
 from xds_server.decision.profiles import Choices
 from xds_server.model import ServiceDecision, Verdict

@@ -16,7 +16,9 @@ from types import MappingProxyType
 from typing import Any
 
 from xds_server.decision.addresses import AddressBook
-from xds_server.decision.decide import Frame, Prior, closed_links, complete, frame, place
+from xds_server.decision.complete import complete
+from xds_server.decision.decide import place
+from xds_server.decision.frame import Frame, Prior, closed_links, frame
 from xds_server.decision.health import HealthBook
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
 from xds_server.decision.profiles import Choice, chosen, follow, next_change, remembered
