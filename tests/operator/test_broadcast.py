@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.operator.world import HELD, Process, Site, client, decision, serving
 from tests.signals.world import LIMIT_S, in_loop, until
@@ -94,6 +95,20 @@ def test_too_many_flows_are_summed_over_services() -> None:
     rate = 15.0 * len(reports)
     assert live_traffic(reports)["flows"] == [["", "eu-west-1", "us-east-1", rate, rate / 10, 0.0]]
     assert len(live_traffic(reports[1:])["flows"]) == MOST_FLOWS
+
+
+@in_loop
+async def test_a_bug_in_one_topic_ends_the_streams_instead_of_freezing_them() -> None:
+    def broken() -> Taken:
+        raise ZeroDivisionError
+
+    live = Broadcast(Topic("broken", broken))
+    with live.viewing():
+        looking = asyncio.create_task(live.run())
+        async with asyncio.timeout(LIMIT_S):
+            assert [parsed(frame)[0][0] async for frame in live.frames()] == ["hello"]
+    with pytest.raises(ZeroDivisionError):
+        await looking
 
 
 async def events_of(site: Site, wanted: int) -> list[tuple[str, Any]]:

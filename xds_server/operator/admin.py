@@ -385,6 +385,7 @@ class AdminServer:
         listener = _listen(self._host, self._port, loopback_only=not self._door.guard.closed)
         ip, port = listener.getsockname()[:2]
         self._looking = asyncio.create_task(self._broadcast.run(), name="broadcast")
+        self._looking.add_done_callback(_tell_failure)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="admin")
         return Address(ip, port)
 
@@ -403,6 +404,14 @@ OPEN_TO_ALL = (
     "without tokens or client certificates the admin side is served on loopback addresses alone, because whoever "
     "reaches it may give orders; give --admin-tokens FILE or --admin-client-ca FILE, or use --admin 127.0.0.1:PORT"
 )
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    """Log at once that a task failed, which would otherwise be known when the process stops."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        what = {"message": f"{task.get_name()} failed", "exception": error, "task": task}
+        asyncio.get_running_loop().call_exception_handler(what)
 
 
 def _listen(host: str, port: int, *, loopback_only: bool) -> socket.socket:

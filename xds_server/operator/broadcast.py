@@ -95,13 +95,16 @@ class Broadcast:
         return self._viewers
 
     async def run(self) -> None:
-        """Look for as long as the task lives."""
-        while True:
-            await self._watched.wait()
-            fresh = [await slot.look() for slot in self._slots]
-            if any(fresh):
-                self._wake()
-            await asyncio.sleep(LOOK_S)
+        """Look for as long as the task lives. When it ends, streams end: a viewer must not take silence for calm."""
+        try:
+            while True:
+                await self._watched.wait()
+                fresh = [await slot.look() for slot in self._slots]
+                if any(fresh):
+                    self._wake()
+                await asyncio.sleep(LOOK_S)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """End every viewer's stream."""

@@ -316,5 +316,7 @@ setInterval(() => {
   drawMeters();
 }, CLOCK_MS * 5);
 
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+byId("zone").textContent = `Times are those of this browser: ${zone}. Point at one in the history for UTC.`;
 onTokenNeeded(askToken);
 follow("/api/v1/stream", (name, data) => on[name]?.(data), onLink);

@@ -108,7 +108,8 @@ function folded(events) {
 const sameMove = (one, other) => [one, other].every((e) => e.kind === "weights.changed") && one.time - other.time < STEP_S;
 
 function happened(e, steps = []) {
-  return h("li", { "data-key": keyOf(e), class: e.severity }, h("time", { datetime: new Date(e.time * 1000).toISOString() }, moment(e.time, now())),
+  const utc = new Date(e.time * 1000).toISOString();
+  return h("li", { "data-key": keyOf(e), class: e.severity }, h("time", { datetime: utc, title: utc }, moment(e.time, now())),
     " ", h("span", { class: "unseen" }, e.severity === "info" ? "" : `${e.severity}: `), h("span", { class: "said" }, e.message), " ", h("span", { class: "faint" }, e.kind),
     steps.length ? h("details", {}, h("summary", {}, `${several(steps.length, "change")} before it, since ${moment(steps.at(-1).time, now())}`), h("ol", {}, steps.map((s) => happened(s)))) : null);
 }
