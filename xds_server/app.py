@@ -17,7 +17,7 @@ from xds_server.admin_access import AdminAccessError
 from xds_server.desk import Desk
 from xds_server.history.archive import Archive
 from xds_server.history.chronicle import Chronicle
-from xds_server.operator.admin import CannotListenError
+from xds_server.operator.admin_server import CannotListenError
 from xds_server.operator.logs import set_up
 from xds_server.operator.views import weights_json
 from xds_server.port_tls import PortTlsError

@@ -29,7 +29,8 @@ from xds_server.decision.what_if import Loss, losses
 from xds_server.doorkeeper import Doorkeeper
 from xds_server.history.chronicle import Chronicle
 from xds_server.model import Decision, Event, Observation, Resolution
-from xds_server.operator.admin import AdminServer, NotTakenError, Retried
+from xds_server.operator.admin import NotTakenError, Retried
+from xds_server.operator.admin_server import AdminServer
 from xds_server.operator.client_words import client_event, client_news
 from xds_server.operator.events import EventLog
 from xds_server.operator.logs import log_event

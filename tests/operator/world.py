@@ -17,7 +17,8 @@ from xds_server.history.archive import IN_MEMORY, Archive
 from xds_server.history.chronicle import Chronicle
 from xds_server.model import TOTAL_WEIGHT, Decision, Health, NMinusOne, Shed, ShedClass, Verdict, ViewKey
 from xds_server.operator.access import Door
-from xds_server.operator.admin import AdminServer, NotTakenError, Retried
+from xds_server.operator.admin import NotTakenError, Retried
+from xds_server.operator.admin_server import AdminServer
 from xds_server.operator.events import EventLog
 from xds_server.operator.metrics import Metrics
 from xds_server.operator.order_desk import OrderDesk
