@@ -3,7 +3,7 @@
 Smaller than the answers of the same names under `/api/v1`, because it is sent again at every change: tables are arrays,
 the reason of each single weight, the protection settings and the plans are left out (a page asks for those of the one
 service it shows), and of a fleet only the counts and the clients in trouble are sent. 1,000 services in 8 regions are
-about 1.5 MB a decision, 10,000 Envoys a few kilobytes.
+about 1.8 MB a decision, written out in 60 ms; 10,000 Envoys are a few kilobytes.
 """
 
 from __future__ import annotations

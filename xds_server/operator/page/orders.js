@@ -53,7 +53,7 @@ function over(o) {
 export function evacuate(region) {
   const services = (world.decision?.services ?? []).filter((s) => s.places[world.decision.names.indexOf(region)]).map((s) => s.service);
   const fields = [
-    field("service", "service", h("select", { name: "service" }, h("option", { value: "" }, "all"), services.map((s) => h("option", { value: s, selected: s === world.service }, s)))),
+    field("service", "service", h("select", { name: "service" }, h("option", { value: "" }, "all"), services.map((s) => h("option", { value: s }, s)))),
     field("pace", "pace", h("select", { name: "over" }, choice("", "by the policy"), choice("0s", "at once"), choice("60s", "over 1 minute"), choice("5m", "over 5 minutes"), choice("15m", "over 15 minutes"))),
     field("expires", "ends by itself after", h("select", { name: "expires" }, choice("", "by the policy"), choice("30m", "30 minutes"), choice("1h", "1 hour"), choice("2h", "2 hours"), choice("8h", "8 hours"))),
   ];
@@ -102,7 +102,7 @@ export function end(id) {
 /** Whether the server knows who gives orders, whatever they say. */
 const known = () => "authorization" in authorised();
 
-const choice = (value, text, selected = false) => h("option", { value, selected }, text);
+const choice = (value, text) => h("option", { value }, text);
 
 const field = (name, text, control) => h("label", { class: `field ${name}` }, h("span", {}, text), control);
 
