@@ -16,6 +16,12 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep each directory on one worker when tests run on several (-n): its tests share processes and a stage."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write scenario outcomes anew instead of comparing them")
     parser.addoption("--all-envoys", action="store_true", help="try older releases of Envoy besides the newest")
