@@ -91,7 +91,8 @@ class HealthBook:
     def restore(self, beliefs: Mapping[Place, Belief]) -> None:
         """Start from what an earlier process believed: held as unknown until there is fresh evidence."""
         for place, belief in beliefs.items():
-            self._believe(place, replace(belief, verdict=held(belief.verdict, "no evidence since the restart", 0.0)))
+            verdict = held(belief.verdict, "no evidence since the restart", belief.verdict.since)
+            self._believe(place, replace(belief, verdict=verdict))
 
     def beliefs(self) -> Mapping[Place, Belief]:
         """Return every belief, to be kept for a restart."""
