@@ -108,8 +108,6 @@ def test_a_retry_reaches_the_stream() -> None:
         ({"prefix": "1"}, 0),
         ({"suffix": "1"}, 1),
         ({"contains": "x"}, 0),
-        ({"safe_regex": regex_pb2.RegexMatcher(regex="n[0-9]")}, 1),
-        ({"safe_regex": regex_pb2.RegexMatcher(regex="n")}, 0),
     ],
 )
 def test_clients_are_chosen_by_id(fields: dict[str, Any], found: int) -> None:
@@ -125,8 +123,7 @@ def test_clients_are_chosen_by_id(fields: dict[str, Any], found: int) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        matcher(safe_regex=regex_pb2.RegexMatcher(regex="(")),
-        matcher(safe_regex=regex_pb2.RegexMatcher(regex="a" * 1_000)),
+        matcher(safe_regex=regex_pb2.RegexMatcher(regex="n1")),
         matcher(),
         node_pb2.NodeMatcher(node_metadatas=[{}]),
     ],
