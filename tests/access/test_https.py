@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.access.world import Server, argv, served, until
 from tests.support.certificates import HOUR, Authority, Files, replace
 from xds_server.admin_access import AccessPaths, AdminAccess, AdminAccessError
 from xds_server.cli import main
-from xds_server.operator.https import name_in
+from xds_server.operator.https import Https, name_in
 from xds_server.operator.tokens import Role, line_of
 from xds_server.signals.tls_files import TlsPaths
 
@@ -93,12 +94,42 @@ def test_https_certificates_tokens_and_their_rotation(tmp_path: Path) -> None:
         )
 
 
+def test_sessions_that_a_client_could_resume_are_not_spoken(tmp_path: Path) -> None:
+    """OpenSSL would keep those of TLS 1.2, and take them up again after the authority that vouched for them is gone."""
+    ours = Authority(tmp_path)
+    own = ours.issue("admin", "127.0.0.1")
+    https = Https(own.certificate, own.key, ours.file)
+    with pytest.raises(ssl.SSLError, match="unsupported protocol"):
+        handshake(https, ssl.TLSVersion.TLSv1_2, ours)
+    assert handshake(https, ssl.TLSVersion.TLSv1_3, ours) == ("TLSv1.3", False)
+
+
+def handshake(https: Https, version: ssl.TLSVersion, authority: Authority) -> tuple[str | None, bool]:
+    """Return what a client that speaks no newer version gets to, and whether it has a session to resume."""
+    context = client(authority)
+    context.maximum_version = version
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = context.wrap_bio(back, there, server_hostname="127.0.0.1")
+    serving = https.context.wrap_bio(there, back, server_side=True)
+    for side in (asking, serving) * 3:
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    serving.write(b"x")
+    asking.read(1)
+    return asking.version(), asking.session is not None and asking.session.has_ticket
+
+
 @pytest.mark.parametrize(
     ("certificate", "name"),
     [
         ({}, None),
-        ({"subject": ((("organizationName", "o"),), (("commonName", "alice"),))}, "alice"),
+        ({"subject": ((("commonName", "spiffe://x/admin"),),)}, None),
         ({"subject": ((("commonName", "alice"),),), "subjectAltName": (("IP Address", "::1"), ("DNS", "a.b"))}, "a.b"),
+        ({"subjectAltName": (("DNS", "spiffe://x/admin"),)}, None),
+        ({"subjectAltName": (("DNS", "a/b"),)}, None),
+        ({"subjectAltName": (("URI", "alice"), ("DNS", "a.b"))}, None),
+        ({"subjectAltName": (("URI", "spiffe://x/\x1b[2J"),)}, None),
+        ({"subjectAltName": (("DNS", "a\x9b2J"),)}, None),
         ({"subjectAltName": (("DNS", "a.b"), ("URI", "spiffe://x/y"), ("URI", "spiffe://x/z"))}, "spiffe://x/y"),
     ],
 )

@@ -2,8 +2,9 @@
 
 uvicorn takes one context for its whole life, and a context keeps what it has read. So the one it gets hands every
 handshake over to the newest, in OpenSSL's callback for the server's name (which is called without a name, too): a
-rotation needs no restart and no dropped connection. What was negotiated before goes on as it was. There are no session
-tickets: with one a client would be taken for verified by what an older context trusted.
+rotation needs no restart and no dropped connection. What was negotiated before goes on as it was. No session is
+resumed: a client would be taken for verified by what an older context trusted. There are no tickets; and TLS 1.2, whose
+sessions OpenSSL keeps besides, with no way in Python to tell it not to, is not spoken.
 
 A client is asked for a certificate but needs none to connect, because probes and people with tokens have none; who has
 one that nobody vouches for does not get through the handshake.
@@ -12,6 +13,7 @@ one that nobody vouches for does not get through the handshake.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,11 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_FORMS = (
+    ("URI", re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")),
+    ("DNS", re.compile(r"[^\s:/]+")),
+)
 
 
 class Https:
@@ -45,7 +52,7 @@ class Https:
 
 def _context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     context.load_cert_chain(certificate, key, password=lambda: b"")
@@ -56,17 +63,18 @@ def _context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLCon
 
 
 def name_in(certificate: Mapping[str, Any]) -> str | None:
-    """Return the name that a verified certificate (as `getpeercert` has it) goes by.
+    """Return the name that a verified certificate (as `getpeercert` has it) goes by; None if it has none to go by.
 
-    The first URI of the alternative names (SPIFFE), else the first DNS name, else the common name.
+    The first URI of the alternative names (SPIFFE), else the first DNS name. Authorities check less strictly what
+    stands elsewhere (a common name is often whatever was asked for), so that is not looked at, and a DNS name that
+    could be taken for a URI is no name.
     """
     names = certificate.get("subjectAltName", ())
-    for kind in ("URI", "DNS"):
+    for kind, form in _FORMS:
         for found, name in names:
             if found == kind:
-                return str(name)
-    common = [value for part in certificate.get("subject", ()) for field, value in part if field == "commonName"]
-    return str(common[-1]) if common else None
+                return str(name) if form.fullmatch(name) and name.isprintable() else None
+    return None
 
 
 class Connection(H11Protocol):
