@@ -31,7 +31,7 @@ from xds_server.history.chronicle import Chronicle
 from xds_server.model import Decision, Event, Observation, Resolution
 from xds_server.operator.admin import NotTakenError, Retried
 from xds_server.operator.admin_server import AdminServer
-from xds_server.operator.client_words import client_event, client_news
+from xds_server.operator.client_words import ClientWords, client_news
 from xds_server.operator.events import EventLog
 from xds_server.operator.logs import log_event
 from xds_server.operator.metrics import Metrics
@@ -94,6 +94,7 @@ class Desk:
             self._signalled, self._door.view_of, now, choose, specifier, objection=self._door.objection
         )
         self._said = SignalLog()
+        self._client_words = ClientWords()
         self._events = EventLog(started=time.time())
         self._metrics = Metrics(
             self.decision,
@@ -234,7 +235,7 @@ class Desk:
         news = client_news(said)
         if news is not None:
             self._loop.put(news)
-        event = client_event(said, now())
+        event = self._client_words.event(said, now())
         if event is not None:
             self._tell(event)
 

@@ -72,7 +72,7 @@ class Doorkeeper:
         regions = ", ".join(self._policy.regions)
         if node.region not in self._policy.regions:
             what = (
-                f"node.locality.region {node.region!r} is not in the policy"
+                f"node.locality.region {node.region[:100]!r} is not in the policy"
                 if node.region
                 else "no node.locality.region"
             )
@@ -80,7 +80,7 @@ class Doorkeeper:
         fleet = self._policy.fleet_for(node.cluster)
         if fleet is None:
             known = ", ".join(self._policy.fleets)
-            what = f"node.cluster {node.cluster!r} is not a fleet of the policy"
+            what = f"node.cluster {node.cluster[:100]!r} is not a fleet of the policy"
             raise Refused(Code.FAILED_PRECONDITION, f"{what}; set it in the bootstrap to one of: {known}")
         if not self._clients.may_speak(node.identities, node.node_id, fleet.name, node.region):
             claim = f"node {node.node_id[:100]!r} of fleet {fleet.name} in region {node.region}"

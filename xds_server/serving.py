@@ -26,7 +26,7 @@ from typing import Any, Self
 import grpc
 
 from xds_server.model import ViewKey
-from xds_server.protocol.events import Acked, Identified, Nacked
+from xds_server.protocol.events import MOST_TEXT, Acked, Identified, Nacked
 from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl, content_version
 from xds_server.transport.clients import ClientEvent, ClientStatus, Refused
 from xds_server.transport.options import TransportOptions
@@ -206,6 +206,8 @@ class _Group:
         return Snapshot.of(self.resources.values(), self._versions)
 
     def _labels(self, touched: set[str], version: str) -> dict[str, str]:
+        if len(version) > MOST_TEXT:
+            raise ValueError(f"a version has at most {MOST_TEXT} characters, because clients send it back")
         labels = {type_url: label for type_url, label in self._versions.items() if type_url not in touched}
         return {**labels, **dict.fromkeys(touched, version)} if version else labels
 

@@ -54,6 +54,12 @@ def test_a_version_names_content() -> None:
     asyncio.run(conversation())
 
 
+def test_a_version_is_no_longer_than_what_clients_may_send_back() -> None:
+    server = SnapshotServer("127.0.0.1:0")
+    with pytest.raises(ValueError, match="at most 512 characters"):
+        server.set_snapshot("edge", [], version="x" * 513)
+
+
 def test_groups_are_apart() -> None:
     async def conversation() -> None:
         async with SnapshotServer(group_of=lambda node: node.node_id.partition("-")[0]) as server:

@@ -161,6 +161,20 @@ def test_what_the_policy_refuses_is_told_to_the_client() -> None:
     run(talk)
 
 
+def test_a_client_that_says_too_much_of_itself_is_told_so_shortly() -> None:
+    async def test() -> None:
+        async with house() as home, home.client() as client:
+            await client.asks("C", region="\x01" * 900_000)
+            code, details = await client.status()
+            assert code == "INVALID_ARGUMENT"
+            assert details == "node.locality.region has 900000 characters, more than 512"
+            await until(lambda: bool(home.heard))
+            (event,) = home.heard
+            assert len(str(event)) < 500
+
+    run(test)
+
+
 def test_the_registry_says_who_is_there_and_where_they_are() -> None:
     async def talk() -> None:
         async with house() as home:

@@ -1,16 +1,55 @@
 """What clients say, as events for the operator: who came, who left, who was refused, who rejected what.
 
 Acknowledgements and subscriptions are counted (metrics) and shown (`/api/v1/fleet`), but they are not news.
+
+Who connects and fails again and again must not fill the log and push everything else out of what is kept. So of each
+kind `AT_ONCE` events are told for each address, then one every `EVERY_S`, with how many there were besides. Addresses
+and not clients are counted, because a client may call itself something else each time.
 """
 
 from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
 
 from xds_server.model import Event, Severity
 from xds_server.operator.views import short_type
 from xds_server.protocol.events import Code, Nacked
 from xds_server.rollout import news
 from xds_server.snapshot.resource import Key
+from xds_server.transport.bucket import Bucket
 from xds_server.transport.clients import ClientEvent, Closed, Connected, Moved, Settled
+
+AT_ONCE = 50
+EVERY_S = 2.0
+MOST_ADDRESSES = 4_096
+"""Times kinds: those that were heard of longest ago are forgotten first."""
+
+MOST_NAMES = 10
+"""Resources that are named in a rejection; `/api/v1/fleet` has them all."""
+
+
+class ClientWords:
+    """Makes events of what clients say, at a bounded rate for each address and kind."""
+
+    def __init__(self) -> None:
+        self._heard: OrderedDict[tuple[str, str], tuple[Bucket, int]] = OrderedDict()
+
+    def event(self, said: ClientEvent, now: float) -> Event | None:
+        """Return the event to tell of now; None if it is not news, or too much of it."""
+        event = client_event(said, now)
+        if event is None:
+            return None
+        key = (said.peer.rpartition(":")[0], event.kind)
+        bucket, withheld = self._heard.pop(key, (Bucket(1 / EVERY_S, AT_ONCE, now), 0))
+        told = bucket.take(now)
+        self._heard[key] = bucket, 0 if told else withheld + 1
+        if len(self._heard) > MOST_ADDRESSES:
+            self._heard.popitem(last=False)
+        if not told:
+            return None
+        more = f" ({withheld} more like it from there since it was last said)" if withheld else ""
+        return replace(event, message=event.message + more)
 
 
 def client_event(said: ClientEvent, now: float) -> Event | None:
@@ -22,7 +61,9 @@ def client_event(said: ClientEvent, now: float) -> Event | None:
         words = f"{_who(said)} now gets the view of {said.view and '/'.join(said.view)}"
         return _event("client.moved", "info", said, words, now)
     if isinstance(what, Nacked):
-        names = ", ".join(version.name for version in what.resources) or "nothing new"
+        names = ", ".join(version.name for version in what.resources[:MOST_NAMES]) or "nothing new"
+        if len(what.resources) > MOST_NAMES:
+            names += f" and {len(what.resources) - MOST_NAMES} more"
         words = f"{_who(said)} rejected {short_type(what.type_url)} ({names}): {what.error}"
         return _event("client.nack", "alarm", said, words, now)
     return _closed(said, what, now) if isinstance(what, Closed) else None

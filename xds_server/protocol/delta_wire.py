@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 
 from xds_server.protocol.events import Code, Identified, ProtocolError
 from xds_server.protocol.plan import Plan
-from xds_server.protocol.wire import error_text, field, header, identify
+from xds_server.protocol.wire import bounded, error_text, field, header, identify
 from xds_server.snapshot.resource import Resource
 
 
@@ -42,11 +42,11 @@ def decode_delta_request(data: bytes, *, with_node: bool) -> DeltaRequest:
     except DecodeError as error:
         raise ProtocolError(Code.INVALID_ARGUMENT, f"not a DeltaDiscoveryRequest: {error}") from error
     return DeltaRequest(
-        type_url=message.type_url,
+        type_url=bounded("type_url", message.type_url),
         added=frozenset(message.resource_names_subscribe),
         removed=frozenset(message.resource_names_unsubscribe),
         versions=frozenset(message.initial_resource_versions.items()),
-        nonce=message.response_nonce,
+        nonce=bounded("response_nonce", message.response_nonce),
         error=error_text(message),
         node=identify(message.node) if with_node else None,
     )

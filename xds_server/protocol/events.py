@@ -9,6 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+MOST_TEXT = 512
+"""Characters of a node's id, cluster and so on, of a type, a version, a nonce. A host name has up to 253, and ids are
+put together from such names."""
+
+MOST_ERROR = 2_000
+"""Characters kept of why a client rejects something; what was cut has one more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identified:
@@ -64,7 +71,7 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class Nacked:
-    """The client rejected a response, in its own words. `resources` is what was new to it there: the suspects."""
+    """The client rejected a response, in its own words (`MOST_ERROR`). `resources` were new to it: the suspects."""
 
     type_url: str
     version: str

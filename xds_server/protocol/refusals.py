@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from xds_server.protocol.events import Version
+from xds_server.protocol.events import MOST_ERROR, Version
 from xds_server.snapshot.resource import Resource
 
 REMEMBERED = 1_000
@@ -72,8 +72,10 @@ NO_REFUSALS = Refusals()
 
 
 def blamed(error: str, resources: Iterable[Version]) -> frozenset[Version]:
-    """Return the resources that an error text names; all of them if it names none."""
+    """Return the resources that an error text names; all of them if it names none, or was cut."""
     every = frozenset(resources)
+    if len(error) > MOST_ERROR:
+        return every
     named = frozenset(r for r in every if re.search(rf"(?<![\w@.-]){re.escape(r.name)}(?![\w@-])", error))
     return named or every
 

@@ -7,6 +7,10 @@ Building the message per stream instead was rejected: it copies and re-encodes e
 
 `DiscoveryResponse`: version_info = 1, resources = 2 (`Any`: type_url = 1, value = 2), type_url = 4, nonce = 5,
 control_plane = 6 (`ControlPlane`: identifier = 1).
+
+What a client says of itself is bounded here, before anything else sees it: it goes into events, answers and memory,
+also when the client is turned away. Texts that are too long end the stream rather than being cut, because two clients
+must not become one; the words of a rejection are for people, and are cut.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from typing import Any, NamedTuple
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
 
-from xds_server.protocol.events import Code, Identified, ProtocolError
+from xds_server.protocol.events import MOST_ERROR, MOST_TEXT, Code, Identified, ProtocolError
 from xds_server.snapshot.resource import Resource
 
 _LENGTH_DELIMITED = 2
@@ -41,10 +45,10 @@ def decode_request(data: bytes, *, with_node: bool) -> Request:
     except DecodeError as error:
         raise ProtocolError(Code.INVALID_ARGUMENT, f"not a DiscoveryRequest: {error}") from error
     return Request(
-        type_url=message.type_url,
+        type_url=bounded("type_url", message.type_url),
         names=frozenset(message.resource_names),
-        version=message.version_info,
-        nonce=message.response_nonce,
+        version=bounded("version_info", message.version_info),
+        nonce=bounded("response_nonce", message.response_nonce),
         error=error_text(message),
         node=identify(message.node) if with_node else None,
     )
@@ -68,23 +72,31 @@ def with_nonce(body: bytes, nonce: str) -> bytes:
 
 
 def error_text(message: Any) -> str | None:
-    """Return why a client rejects a response, in its words; None if it does not."""
+    """Return why a client rejects a response, in its words as far as they are kept; None if it does not."""
     if not message.HasField("error_detail"):
         return None
-    return message.error_detail.message or f"code {message.error_detail.code}"
+    words: str = message.error_detail.message
+    return (words if len(words) <= MOST_ERROR else f"{words[:MOST_ERROR]}…") or f"code {message.error_detail.code}"
+
+
+def bounded(what: str, text: str) -> str:
+    """Return a text of a client's. Raises ProtocolError if it is too long."""
+    if len(text) > MOST_TEXT:
+        raise ProtocolError(Code.INVALID_ARGUMENT, f"{what} has {len(text)} characters, more than {MOST_TEXT}")
+    return text
 
 
 def identify(node: Any) -> Identified:
-    """Return what is kept of a client's node."""
+    """Return what is kept of a client's node. Raises ProtocolError if it says too much of itself."""
     build = node.user_agent_build_version.version
     numbers = f"{build.major_number}.{build.minor_number}.{build.patch}"
     return Identified(
-        node_id=node.id,
-        cluster=node.cluster,
-        region=node.locality.region,
-        zone=node.locality.zone,
-        agent=node.user_agent_name,
-        version=node.user_agent_version or (numbers if numbers != "0.0.0" else ""),
+        node_id=bounded("node.id", node.id),
+        cluster=bounded("node.cluster", node.cluster),
+        region=bounded("node.locality.region", node.locality.region),
+        zone=bounded("node.locality.zone", node.locality.zone),
+        agent=bounded("node.user_agent_name", node.user_agent_name),
+        version=bounded("node.user_agent_version", node.user_agent_version) or (numbers if numbers != "0.0.0" else ""),
     )
 
 
