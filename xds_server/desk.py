@@ -42,7 +42,7 @@ from xds_server.orders.types import Orders
 from xds_server.policy.types import Policy
 from xds_server.port_tls import PortTls
 from xds_server.rollout.quarantine import Held
-from xds_server.signals.agents import BadReportError
+from xds_server.signals.agents import BadReportError, Sender
 from xds_server.signals.dns import Resolver
 from xds_server.signals.policy_reader import Accepted, PolicyReader, Reading, Rejected
 from xds_server.signals.probes import Prober
@@ -362,9 +362,9 @@ class Desk:
         self._tell(Event("operator.retry", now(), f"{author or 'an operator'} has {what}", fields=fields))
         return retried
 
-    def report(self, body: bytes) -> int:
+    def report(self, body: bytes, sender: str, address: str) -> int:
         """Take an agent's reports."""
         try:
-            return self._signals.agents.take_json(body)
+            return self._signals.agents.take_json(body, Sender(sender, address))
         except BadReportError as error:
             raise NotTakenError(str(error)) from error

@@ -142,7 +142,8 @@ class AgentReport:
     """What somebody who watches a region says of it: its own monitoring, a load balancer, a person's script.
 
     Empty `service`: of all services there. None: no word on that. `utilisation` is a fraction of the capacity in use;
-    the report counts for `ttl_s` seconds. `view` is the region it was seen from; empty: it holds for all.
+    the report counts for `ttl_s` seconds. `view` is the region it was seen from; empty: it holds for all. `sender` is
+    who sent it, by token or certificate; empty where nobody had to say. A reporter's name is only what it says itself.
     """
 
     reporter: str
@@ -155,6 +156,12 @@ class AgentReport:
     ttl_s: float
     at: float
     view: str = ""
+    sender: str = ""
+
+    @property
+    def said_by(self) -> str:
+        """Return what the reporter calls itself and, where that is known, who it is."""
+        return f"{self.reporter} ({self.sender})" if self.sender else self.reporter
 
 
 class Watcher(NamedTuple):

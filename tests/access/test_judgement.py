@@ -97,6 +97,7 @@ async def test_roles_open_what_they_should_and_nothing_else() -> None:
                 assert answer.status == expected, (method, path, token)
                 assert expected == 200 or answer.kind == "application/problem+json"
     assert (process.retries, process.retried_by, len(process.reports)) == (1, "oz", 2)
+    assert process.senders == ["rob", "oz"]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from xds_server.decision.agents import ALONE, AgentBook
+from xds_server.decision.agents import ALONE, MOST_REPORTERS, AgentBook
 from xds_server.decision.verdicts import Place
 from xds_server.model import AgentReport
 
@@ -34,6 +36,19 @@ def test_one_reporter_degrades_and_two_are_believed() -> None:
     assert book(said("a", healthy=False)).standing(PLACE, 1.0).share == ALONE
     assert not book(said("a", healthy=False)).standing(PLACE, 1.0).hopeless
     assert book(said("a", healthy=False), said("b", healthy=False)).standing(PLACE, 1.0).hopeless
+
+
+def test_what_one_sender_says_under_two_names_is_one_word() -> None:
+    one, other = (replace(said(name, healthy=False), sender="alice") for name in ("a", "b"))
+    assert not book(one, other).standing(PLACE, 1.0).hopeless
+    assert book(one, replace(other, sender="bob")).standing(PLACE, 1.0).hopeless
+    assert "a (alice): disk full" in book(one).standing(PLACE, 1.0).reason
+
+
+def test_nobody_replaces_or_crowds_out_anothers_report() -> None:
+    bad = replace(said("a", healthy=False), sender="alice")
+    flood = [replace(said(f"f{n}", healthy=True), sender="bob") for n in range(2 * MOST_REPORTERS)]
+    assert book(bad, replace(bad, sender="bob", healthy=True), *flood).standing(PLACE, 1.0).share == ALONE
 
 
 def test_a_report_counts_until_its_time_to_live_ends_and_the_newest_counts() -> None:

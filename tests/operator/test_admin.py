@@ -68,6 +68,7 @@ async def test_an_agent_reports_by_post() -> None:
         taken = await site.post("/api/v1/reports", b'{"a": 1}', "application/json; charset=utf-8")
         assert (taken.status, taken.json) == (200, {"accepted": 1})
         assert process.reports == [b'{"a": 1}']
+        assert process.senders == ["127.0.0.1"]
         process.objection = "reports[0].region: not a region"
         refused = await site.post("/api/v1/reports", b"{}")
         assert (refused.status, refused.kind) == (400, "application/problem+json")

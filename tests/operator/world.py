@@ -106,6 +106,7 @@ class Process:
     said: SignalLog = field(default_factory=SignalLog)
     objection: str = ""
     reports: list[bytes] = field(default_factory=list)
+    senders: list[str] = field(default_factory=list)
     held: tuple[Held, ...] = ()
     retries: int = 0
     retried_by: str = ""
@@ -141,10 +142,11 @@ class Process:
     def signals(self) -> SignalLog:
         return self.said
 
-    def report(self, body: bytes) -> int:
+    def report(self, body: bytes, sender: str, address: str) -> int:
         if self.objection:
             raise NotTakenError(self.objection)
         self.reports.append(body)
+        self.senders.append(sender or address)
         return 1
 
     def quarantined(self) -> tuple[Held, ...]:

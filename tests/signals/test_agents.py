@@ -19,7 +19,7 @@ from xds_server.agent.client import AgentClient
 from xds_server.agent.v1 import agent_pb2
 from xds_server.model import AgentReport
 from xds_server.signals import agents
-from xds_server.signals.agents import AgentDesk, BadReportError
+from xds_server.signals.agents import AgentDesk, BadReportError, Sender
 from xds_server.signals.places import Places
 
 PAGE = (Path(__file__).parents[2] / "docs" / "signals.md").read_text()
@@ -136,11 +136,32 @@ def test_reporters_are_bounded_until_old_ones_are_silent() -> None:
     for number in range(agents.MOST_REPORTERS):
         at.take(agent_pb2.ReportRequest(reporter=f"r{number}", reports=one))
     late = agent_pb2.ReportRequest(reporter="late", reports=one)
-    with pytest.raises(BadReportError, match="1000 others report already"):
+    with pytest.raises(BadReportError, match="you report under 100 other names already"):
         at.take(late)
+    assert at.take(late, Sender("", "10.0.0.9")) == at.take(late, Sender("alice")) == 1
     assert at.take(agent_pb2.ReportRequest(reporter="r7", reports=one)) == 1
     now.time += agents.MOST_TTL_S + 1
     assert at.take(late) == 1
+
+
+def test_who_is_known_by_name_is_one_sender_wherever_it_is_and_named_in_what_it_says() -> None:
+    at, seen = desk()
+    one = [agent_pb2.Report(region="us-east-1", health=agent_pb2.HEALTHY)]
+    for number in range(agents.MOST_REPORTERS):
+        at.take(agent_pb2.ReportRequest(reporter=f"r{number}", reports=one), Sender("alice", f"10.0.0.{number}"))
+    with pytest.raises(BadReportError, match="other names already"):
+        at.take(agent_pb2.ReportRequest(reporter="late", reports=one), Sender("alice", "10.0.1.1"))
+    assert {report.sender for report in seen} == {"alice"}
+
+
+def test_who_has_been_silent_longest_is_forgotten_and_loses_nothing() -> None:
+    at, seen = desk()
+    report = agent_pb2.ReportRequest(
+        reporter="r", reports=[agent_pb2.Report(region="us-east-1", health=agent_pb2.HEALTHY)]
+    )
+    for number in (*range(agents.MOST_SENDERS + 1), 0):
+        assert at.take(report, Sender("", f"10.0.0.{number}")) == 1
+    assert len(seen) == agents.MOST_SENDERS + 2
 
 
 @asynccontextmanager

@@ -3,7 +3,8 @@
 A report counts until its time to live ends; of one reporter only the newest counts. What it can do:
 
     healthy: false     a vote for "down", from inside the region: one reporter alone degrades it to half of its share,
-                       two different ones are believed
+                       two different ones are believed. What one token or certificate sends is one reporter's word,
+                       under whatever names
     utilisation        with measured load, the capacity that the region shows: load ÷ utilisation
     capacity           the capacity, as a number; the lowest of several reports counts
 
@@ -13,6 +14,7 @@ never above the policy's: the policy is what the operator is willing to send the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from xds_server.decision.verdicts import FULL_STANDING, Place, Standing
@@ -21,32 +23,35 @@ from xds_server.model import AgentReport
 TELLING = 0.5
 ALONE = 0.5
 MOST_REPORTERS = 100
-"""Per region and service; beyond that the oldest report goes."""
+"""Per region and service; beyond that the oldest report goes, of the sender that has the most."""
 
-Key = tuple[str, str, str]
+Name = tuple[str, str]
+"""Who sent a report, as far as that is proven, and what the reporter calls itself."""
 
 
 class AgentBook:
     """The newest report of every reporter. Owned by the health book."""
 
     def __init__(self) -> None:
-        self._reports: dict[tuple[str, str], dict[str, AgentReport]] = {}
+        self._reports: dict[tuple[str, str], dict[Name, AgentReport]] = {}
 
     def learn(self, report: AgentReport) -> None:
         """Take in one report."""
         reports = self._reports.setdefault((report.service, report.region), {})
-        reports.pop(report.reporter, None)
-        reports[report.reporter] = report
+        name = report.sender, report.reporter
+        reports.pop(name, None)
+        reports[name] = report
         if len(reports) > MOST_REPORTERS:
-            del reports[next(iter(reports))]
+            ((most, _),) = Counter(sender for sender, _ in reports).most_common(1)
+            del reports[next(name for name in reports if name[0] == most)]
 
     def standing(self, place: Place, now: float) -> Standing:
         """Return what agents leave a place of its share."""
         bad = [report for report in self._valid(place, now) if report.healthy is False]
         if not bad:
             return FULL_STANDING
-        words = "; ".join(f"{r.reporter}: {r.detail or 'not healthy'}" for r in bad[:3])
-        return Standing(ALONE, words, hopeless=len(bad) >= 2)
+        words = "; ".join(f"{r.said_by}: {r.detail or 'not healthy'}" for r in bad[:3])
+        return Standing(ALONE, words, hopeless=len({r.sender or r.reporter for r in bad}) >= 2)
 
     def capacity_rps(self, place: Place, stated_rps: float, load_rps: float, now: float) -> float | None:
         """Return the capacity that agents report, at most what the policy states; None if they say nothing of it."""

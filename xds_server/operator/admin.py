@@ -107,8 +107,11 @@ class Source(Protocol):
     def order_desk(self) -> OrderDesk:
         """Return where orders are given."""
 
-    def report(self, body: bytes) -> int:
-        """Take an agent's reports, as JSON; return how many. Raises NotTakenError."""
+    def report(self, body: bytes, sender: str, address: str) -> int:
+        """Take an agent's reports, as JSON; return how many. Raises NotTakenError.
+
+        `sender` is who was authenticated, or empty; `address` is where the request came from.
+        """
 
 
 class AdminApp:
@@ -230,7 +233,8 @@ class AdminApp:
     async def _report(self, request: Request) -> Response:
         _check_sender(request)
         try:
-            taken = self._source.report(await _body(request))
+            sent = await _body(request)
+            taken = self._source.report(sent, author_of(request), request.client.host if request.client else "")
         except NotTakenError as error:
             raise HTTPException(400, str(error)) from error
         return _json({"accepted": taken})

@@ -67,7 +67,11 @@ class SignalLog:
 def _key(signal: Signal) -> Hashable:
     if isinstance(signal, Observation):
         return signal.vantage, signal.view, signal.target
-    return type(signal), signal.reporter, signal.view, signal.service, signal.region
+    return type(signal), _said_by(signal), signal.view, signal.service, signal.region
+
+
+def _said_by(signal: LoadReport | AccessSummary | AgentReport) -> str:
+    return signal.said_by if isinstance(signal, AgentReport) else signal.reporter
 
 
 def _kept_s(signal: Signal) -> float:
@@ -100,7 +104,7 @@ def _probes(place: tuple[str, str, str], seen: Iterable[Observation], now: float
 
 
 def _row(signal: LoadReport | AccessSummary | AgentReport, now: float) -> Json:
-    place = (signal.service, signal.region, signal.view), signal.reporter, now - signal.at
+    place = (signal.service, signal.region, signal.view), _said_by(signal), now - signal.at
     if isinstance(signal, LoadReport):
         return _head("lrs", *place) | _load(signal)
     if isinstance(signal, AccessSummary):

@@ -18,3 +18,8 @@ def identities(properties: Mapping[str, Iterable[bytes]]) -> tuple[str, ...]:
     uris = [value.decode(errors="replace") for value in properties.get("peer_uri", ())]
     names = [value.decode(errors="replace") for value in properties.get("peer_dns", ())]
     return (*uris, *(name for name in names if not _URI_MARKS & set(name)))  # a DNS name must not pass for a URI
+
+
+def host_of(peer: str) -> str:
+    """Return where a peer is, without its port, from gRPC's name of it: `ipv4:10.0.0.1:4711`, `ipv6:%5B::1%5D:4711`."""
+    return peer.rpartition(":")[0]
