@@ -45,7 +45,7 @@ def run(options: Options) -> None:
 async def _serve(options: Options, state: State | None, archive: Archive, log: logging.Logger) -> None:
     first = first_policy(options, state)
     chronicle = Chronicle(archive, weights_json, time.time, log.error)
-    desk = Desk(options, kept_memory(state), kept_orders(state, log), chronicle, log)
+    desk = Desk(options, kept_memory(state), kept_orders(state), chronicle, log)
     desk.keep_in(state)
     desk.begin(first)
     stop = asyncio.Event()

@@ -32,6 +32,7 @@ from xds_server.model import (
     AgentReport,
     Decision,
     Event,
+    Health,
     LoadReport,
     Observation,
     Resolution,
@@ -40,7 +41,7 @@ from xds_server.model import (
     Target,
     ViewKey,
 )
-from xds_server.orders.book import OrderBook
+from xds_server.orders.book import OrderBook, Scene
 from xds_server.orders.types import Answer, Orders, Request
 from xds_server.policy.types import HealthCheck, Policy
 from xds_server.rollout import canary
@@ -109,9 +110,17 @@ class Outcome:
 
 
 class Controller:
-    """All decision state of one control plane. Not thread-safe: one caller, the control loop."""
+    """All decision state of one control plane. Not thread-safe: one caller, the control loop.
 
-    def __init__(self, memory: Memory | None = None, orders: Orders = Orders()) -> None:  # noqa: B008  (frozen)
+    `orders` are those of an earlier process; `wall_offset` is seconds since 1970 less the clock of `now`.
+    """
+
+    def __init__(
+        self,
+        memory: Memory | None = None,
+        orders: Orders = Orders(),  # noqa: B008  (frozen)
+        wall_offset: float = 0.0,
+    ) -> None:
         self._memory = memory or Memory()
         self._restored = memory is not None
         self._health = HealthBook()
@@ -126,7 +135,7 @@ class Controller:
         self._candidate: Track | None = None
         self._trial: canary.Trial | None = None
         self._unhealthy: frozenset[Target] = frozenset()
-        self._orders = OrderBook(orders)
+        self._orders = OrderBook(orders, wall_offset)
         self._ordered: dict[str, Ordered] = {}
         self._asked: list[Request] = []
         self._told = _Told()
@@ -203,7 +212,7 @@ class Controller:
         self._asked.extend(inputs.orders)
         if self._waiting(now):
             return self._told.outcome(wake_at=self._decide_by)
-        moved |= self._follow_orders(inputs.behind, now)
+        self._follow_orders(inputs.behind, now)
         stale |= self._marks_moved() | self._resized(now)
         self._renew(moved, now, stale=stale)
         return self._told.outcome(trial=self._renew_candidate(moved, now, stale=stale), wake_at=self._wake_at(now))
@@ -389,24 +398,26 @@ class Controller:
             self._book = self._located_with = self._book.only(self._told.names)
         return located
 
-    def _follow_orders(self, behind: int, now: float) -> frozenset[str]:
-        """Take requests and move orders on; return the services that are to be decided again."""
+    def _follow_orders(self, behind: int, now: float) -> None:
+        """Take requests and move orders on, once there is something to judge them by."""
         assert self._track is not None
         policy, track, before = self._track.policy, self._track, self._orders.orders
+        if track.decision is None or not (self._asked or before.standing):
+            return
         requests, self._asked = self._asked, []
-        if not requests and not before.standing:
-            return frozenset()
         for request in requests:
             answer = self._orders.take(request, policy, lambda: track.cases(self._health, self._ordered), now)
             self._told.answers.append(answer)
-        decided = {decision.service: decision for decision in track.decision.services} if track.decision else {}
-        self._orders.advance(policy, decided, behind, now)
+        decided = {decision.service: decision for decision in track.decision.services}
+        self._orders.advance(Scene(policy, decided, behind, self._blind), now)
         self._told.events.extend(self._orders.take_events())
         if self._orders.orders != before:
             self._told.orders = self._orders.orders
-        earlier, self._ordered = self._ordered, self._orders.ordered(policy)
-        names = earlier.keys() | self._ordered.keys()
-        return frozenset(name for name in names if earlier.get(name) != self._ordered.get(name))
+            self._ordered = self._orders.ordered(policy)
+
+    def _blind(self, service: str, region: str) -> bool:
+        """Return whether there is no fresh evidence of a service in a region."""
+        return self._health.verdict(Place(service, region)).health is Health.UNKNOWN
 
     def _waiting(self, now: float) -> bool:
         assert self._track is not None
@@ -449,6 +460,8 @@ class Controller:
         times += [track.next_change() for track in (self._track, self._candidate) if track is not None]
         if self._candidate is not None and self._trial is None:
             times.append(self._decide_by)
+        if self._asked:
+            times.append(now)
         if any(track is not None and track.behind for track in (self._track, self._candidate)):
             times.append(now)
         return min((t for t in times if t is not None), default=None)

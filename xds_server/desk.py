@@ -78,7 +78,7 @@ class Desk:
         self._log = log
         self._history = history
         self._options = options
-        self._controller = Controller(memory, orders)
+        self._controller = Controller(memory, orders, time.time() - now())
         self._loop = ControlLoop(self._controller, now, self._decided)
         self._loop.behind = self._behind
         self._orders = OrderDesk(self._controller, self._loop.order, (now, time.time), self._tell)
@@ -166,6 +166,7 @@ class Desk:
             self._tell(Event("server.stopping", now(), "stopping: Envoys keep what they have"))
             for task in tasks:
                 task.cancel()
+        await self._orders.flush()
 
     async def _announce(self, addresses: dict[str, str]) -> None:
         await self._ready.wait()

@@ -120,7 +120,7 @@ def kept_memory(state: State | None) -> Memory | None:
         return None
 
 
-def kept_orders(state: State | None, log: logging.Logger) -> Orders:
+def kept_orders(state: State | None) -> Orders:
     """Return the orders that were in force when the process ended; those that ended meanwhile end at once."""
     document = state.load_orders() if state is not None else None
     if document is None:
@@ -128,7 +128,8 @@ def kept_orders(state: State | None, log: logging.Logger) -> Orders:
     try:
         return orders_from_json(json.loads(document), time.time() - now())
     except (BadOrdersError, ValueError) as error:
-        log.warning("the orders that were kept cannot be read, none of them is in force: %s", error)
+        if state is not None:
+            state.refuse_orders(str(error))
         return Orders()
 
 

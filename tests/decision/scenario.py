@@ -25,6 +25,7 @@ are prose. `pytest tests/decision --rewrite` writes the outcomes anew: read the 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ from xds_server.model import (
     Table,
     Target,
 )
+from xds_server.orders.codec import from_json, to_json
 from xds_server.orders.types import End, Kind, Order, Orders, Place
 from xds_server.orders.words import what
 from xds_server.policy.parse import parse
@@ -127,7 +129,8 @@ class World:
             self._run(float(args[0].removesuffix("s")))
         elif verb == "restart":
             policy, memory = self.controller.policy, self.controller.memory()
-            self.controller = Controller(memory, self.controller.orders)
+            orders = from_json(json.loads(json.dumps(to_json(self.controller.orders, 1e9))), 1e9)
+            self.controller = Controller(memory, orders)
             self._step(Inputs(policy=policy))
         elif verb in {"order", "end"}:
             self._ask(self._request(verb, args))
@@ -241,6 +244,9 @@ class World:
         outcome: Outcome = self.controller.step(replace(inputs, behind=self.behind), self.now)
         if outcome.targets is not None:
             self.targets = dict(outcome.targets)
+        for answer in outcome.answers:
+            words = f": {'; '.join(answer.words)}" if answer.words else ""
+            self.told.append(f"{answer.result} {answer.id} (version {answer.version}){words}")
         self.told += [f"{e.at:6.2f}s {e.severity:7} {e.kind}: {e.message}" for e in outcome.events]
         return outcome
 
@@ -270,10 +276,7 @@ class World:
         return Place(number, order, float(said.get("wall", "1750000000")) - self.now, version)
 
     def _ask(self, request: Place | End) -> None:
-        answers = self._step(Inputs(orders=(request,), behind=self.behind)).answers
-        for answer in answers:
-            words = f": {'; '.join(answer.words)}" if answer.words else ""
-            self.told.insert(0, f"{answer.result} {answer.id} (version {answer.version}){words}")
+        self._step(Inputs(orders=(request,)))
 
     def _show(self) -> list[str]:
         decision = self.controller.decision

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from xds_server.orders.codec import BadOrdersError, from_json, to_json
 from xds_server.orders.types import Ended, Kind, Order, Orders, Phase, Report, Standing
+from xds_server.orders.words import cost
 from xds_server.policy.types import OnHarm
 
 EVACUATION = Standing(
@@ -16,7 +18,7 @@ EVACUATION = Standing(
     step_at=12.0,
     moved=0.3,
     detail="waiting",
-    report=Report(requests=10, lost=0, acked_s=1.5),
+    report=Report(requests=10, lost=0, acked_s=1.5, gap=True),
 )
 WEIGHTS = Standing(
     Order("w-1", Kind.WEIGHT, "bo", "test", 1.0, 2.0, service="s", weights=(("a", 80.0), ("b", 20.0)), forced=True),
@@ -28,6 +30,14 @@ ALL = Orders(7, (EVACUATION, WEIGHTS), (Ended(WEIGHTS, 2.0, "expired"),))
 
 def test_orders_come_back_as_they_were() -> None:
     assert from_json(json.loads(json.dumps(to_json(ALL, 1e9))), 1e9) == ALL
+
+
+def test_a_report_that_was_not_complete_says_that_something_is_missing() -> None:
+    (back, _) = from_json(to_json(Orders(1, (replace(EVACUATION, report=Report()), WEIGHTS)), 0.0), 0.0).standing
+    assert back.report == Report(gap=True)
+    assert cost(replace(back, report=Report(requests=5, lost=0, gap=True))).startswith(
+        "0 of 5 requests lost (without those of a restart in between)"
+    )
 
 
 def test_times_follow_the_clock_of_the_process() -> None:

@@ -41,7 +41,7 @@ orders = st.builds(
         service=service,
         view=view if kind in {Kind.WEIGHT, Kind.HOLD} else "",
         weights=tuple(zip(("eu", "us"), parts, strict=True)) if kind is Kind.WEIGHT else (),
-        capacity_rps=capacity,
+        capacity_rps=capacity if kind is Kind.CAPACITY else 0.0,
         over_s=over,
         on_harm=harm,
         forced=forced,

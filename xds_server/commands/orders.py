@@ -293,19 +293,23 @@ def _end(
 
 def _follow(admin: str, identity: str) -> None:
     """Print how an evacuation goes on until all traffic is off and what it cost is known."""
-    told = ""
+    told, was_off = "", False
     while True:
         found = ask(admin, "/api/v1/orders")
         one = next((one for one in found["orders"] if one["id"] == identity), None)
         if one is None:
             over = next((one for one in found["ended"] if one["id"] == identity), None)
-            raise click.ClickException(f"{identity} is over: {over['why'] if over else 'it is not in force any more'}")
+            if over is None or not was_off:
+                why = over["why"] if over else "it is not in force any more"
+                raise click.ClickException(f"{identity} is over: {why}")
+            click.echo(over["report"]["words"])
+            return
         told = _progress(one, told)
-        if one["phase"] in {"stopped", "returning"}:
+        was_off |= one["phase"] == "moved"
+        if one["phase"] in {"stopped", "returning"} or (was_off and one["told"]):
             click.echo(one["report"]["words"])
-            sys.exit(STOPPED)
-        if one["phase"] == "moved" and one["told"]:
-            click.echo(one["report"]["words"])
+            if not was_off:
+                sys.exit(STOPPED)
             return
         time.sleep(LOOK_EVERY_S)
 

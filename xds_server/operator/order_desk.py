@@ -23,11 +23,13 @@ from xds_server.orders.codec import to_json
 from xds_server.orders.preview import Effect, preview, preview_end
 from xds_server.orders.safety import refusals, wrong
 from xds_server.orders.schedule import due
-from xds_server.orders.types import Answer, End, Kind, Order, Orders, Place, Request, Result
+from xds_server.orders.types import Answer, End, Kind, Order, Orders, Place, Request
 from xds_server.policy.types import Policy
 
 ANSWER_WITHIN_S = 10.0
 SCHEDULE_EVERY_S = 5.0
+AGAIN_S = 5.0
+"""Until orders that could not be written down are tried again."""
 
 
 class UnansweredError(Exception):
@@ -166,7 +168,9 @@ class OrderDesk:
 
     async def _write(self) -> None:
         while True:
-            await self._work.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if self._unsaved is None else AGAIN_S):
+                    await self._work.wait()
             self._work.clear()
             await self.flush()
 
@@ -175,11 +179,13 @@ class OrderDesk:
         orders, self._unsaved = self._unsaved, None
         answers, self._answered = self._answered, []
         problem = await self._saved(orders) if orders is not None and self.save is not None else None
+        if problem is not None and self._unsaved is None:
+            self._unsaved = orders
         for answer in answers:
             future = self._waiting.get(answer.number)
             if future is None or future.done():
                 continue
-            if problem is not None and answer.result in {Result.CREATED, Result.ENDING}:
+            if problem is not None and answer.done:
                 words = f"it is in force, but it could not be written down, and a restart will forget it: {problem}"
                 future.set_exception(UnansweredError(words))
             else:
@@ -218,7 +224,7 @@ class OrderDesk:
 
     async def _begin(self, order: Order) -> None:
         with contextlib.suppress(UnansweredError):
-            answer = await self.place(Draft(order, self.orders.version, dry_run=False))
+            answer = await self.place(Draft(order, None, dry_run=False))
             if not answer.done:
                 words = f"the drill of {order.region} by {order.author} did not begin: {'; '.join(answer.words)}"
                 fields = (("region", order.region), ("author", order.author))

@@ -62,8 +62,9 @@ class OrdersApi:
             wanted = draft(body, policy.orders, self._desk.new_id(kind), author_of(request), self._desk.now())
         except BadRequestError as error:
             raise HTTPException(400, str(error)) from error
+        version = self._desk.orders.version  # of what the plan is worked out from
         effects = await self._desk.effects(wanted.order)
-        return await (self._dry(wanted, effects) if wanted.dry_run else self._real(wanted, effects))
+        return self._dry(wanted, effects, version) if wanted.dry_run else await self._real(wanted, effects)
 
     async def end(self, request: Request) -> Response:
         """End an order, or say what that would do."""
@@ -79,11 +80,10 @@ class OrdersApi:
         answer = await self._answered(self._desk.end(identity, author, reason, version))
         return _json({"version": answer.version, "id": answer.id}) if answer.done else _refused(answer)
 
-    async def _dry(self, wanted: Draft, effects: tuple[Effect, ...]) -> Response:
+    def _dry(self, wanted: Draft, effects: tuple[Effect, ...], version: int) -> Response:
         mistakes, refused = self._desk.judged(wanted.order, effects)
         if mistakes:
             raise HTTPException(400, "; ".join(mistakes))
-        version = self._desk.orders.version
         return _json({"version": version, "plan": effects_json(effects), "refusals": list(refused)})
 
     async def _dry_end(self, identity: str) -> Response:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from xds_server.decision.ordered import Ordered
 from xds_server.decision.what_if import Case
 from xds_server.model import AccessSummary, Event, LoadReport, ServiceDecision
 from xds_server.orders import harm, safety
 from xds_server.orders.effects import ordered
-from xds_server.orders.meter import Meter, Rates
+from xds_server.orders.meter import Rates, counted, timed
 from xds_server.orders.pace import Surroundings, advance, due_at, turned_back
 from xds_server.orders.preview import preview
 from xds_server.orders.types import (
@@ -23,11 +24,13 @@ from xds_server.orders.types import (
     Answer,
     End,
     Ended,
+    Held,
     Kind,
     Order,
     Orders,
     Phase,
     Place,
+    Report,
     Request,
     Result,
     Standing,
@@ -45,15 +48,34 @@ WATCH_S = 1.0
 Cases = Callable[[], Iterable[Case]]
 
 
-class OrderBook:
-    """Every order in force, and the last that are over."""
+class Scene(NamedTuple):
+    """What orders are moved on by: the decisions in force, and how many clients have not acknowledged them.
 
-    def __init__(self, orders: Orders = Orders()) -> None:  # noqa: B008  (frozen)
+    `blind` says of a service in a region whether there is no fresh evidence.
+    """
+
+    policy: Policy
+    decided: Mapping[str, ServiceDecision]
+    behind: int
+    blind: Callable[[str, str], bool]
+
+    def unseen(self, order: Order) -> bool:
+        """Return whether there is no fresh evidence of some service of an order in its region."""
+        return any(
+            self.blind(name, order.region)
+            for name, service in self.policy.services.items()
+            if order.concerns(name) and order.region in service.deployments
+        )
+
+
+class OrderBook:
+    """Every order in force, and the last that are over. `wall_offset` is seconds since 1970 less the clock."""
+
+    def __init__(self, orders: Orders = Orders(), wall_offset: float = 0.0) -> None:  # noqa: B008  (frozen)
         self.orders = orders
         self._events: list[Event] = []
         self._rates = Rates()
-        self._meters: dict[str, Meter] = {}
-        self._offset = 0.0
+        self._offset = wall_offset
 
     # What comes in.
 
@@ -63,11 +85,9 @@ class OrderBook:
 
     def learn_access(self, seen: AccessSummary) -> None:
         """Take what access logs said: which requests failed."""
-        counting = [one for one in self.orders.standing if one.order.kind.leaves and _counts(one)]
-        for one in counting:
-            meter = self._meters.get(one.order.id)
-            if meter is not None:
-                self._put(replace(one, report=meter.counted(one.report, one.order, seen)))
+        for one in self.orders.standing:
+            if one.order.kind.leaves and _counts(one):
+                self._put(replace(one, report=counted(one.report, one.order, seen)))
 
     def take(self, request: Request, policy: Policy, cases: Cases, now: float) -> Answer:
         """Carry out a request, or say why not."""
@@ -88,25 +108,40 @@ class OrderBook:
         if same is None and len(self.orders.standing) >= MOST_STANDING:
             return self._answer(request, Result.WRONG, words=(f"there are {MOST_STANDING} orders already; end some",))
         others = [one for one in self.orders.standing if one is not same]
-        effects = preview(cases(), policy, self.orders.standing, order)
+        known = tuple(cases())
+        effects = preview(known, policy, self.orders.standing, order)
         broken = tuple(safety.refusals(order, policy, others, effects, now + self._offset))
         if broken and not order.forced:
             return self._answer(request, Result.REFUSED, words=broken)
-        self._begin(order, same, broken, now)
+        self._begin(order, same, broken, known, now)
         return self._answer(request, Result.CREATED, order.id, broken)
 
-    def _begin(self, order: Order, same: Standing | None, broken: Sequence[str], now: float) -> None:
+    def _begin(
+        self, order: Order, same: Standing | None, broken: Sequence[str], cases: Iterable[Case], now: float
+    ) -> None:
         if same is not None:
             self._drop(same, now, f"replaced by {order.id}")
-        moved = same.moved if same is not None else 0.0
-        phase = Phase.MOVING if order.kind.leaves else Phase.IN_FORCE
-        self._keep((*self.orders.standing, Standing(order, phase, now, moved=moved)), told=True)
-        if order.kind.leaves:
-            rate = self._rates.of(order, now)
-            self._meters[order.id] = Meter(rate[0] if rate is not None and rate[0] > 0.0 else None)
+        rate = self._rates.of(order, now) if order.kind.leaves else None
+        begun = Standing(
+            order,
+            Phase.MOVING if order.kind.leaves else Phase.IN_FORCE,
+            now,
+            moved=self._moved_already(order, same),
+            report=Report(before_rps=rate[0] if rate is not None else None),
+            held=_held(order, cases) if order.kind is Kind.HOLD else (),
+        )
+        self._keep((*self.orders.standing, begun), told=True)
         against = f"; forced although {'; '.join(broken)}" if broken else ""
         words = f"ordered by {order.author}: {order.reason}{against}"
         self._events.append(event("placed", order, now, words, "warning" if broken else "info"))
+
+    def _moved_already(self, order: Order, same: Standing | None) -> float:
+        """Return how far its region has been left for all that it concerns, by others: it does not come back first."""
+        if not order.kind.leaves:
+            return 0.0
+        others = (o for o in self.orders.standing if o.order.kind.leaves and o.order.region == order.region)
+        wider = (o.moved for o in others if o.order.service in {"", order.service})
+        return max([same.moved if same is not None else 0.0, *wider])
 
     def _end(self, request: End, now: float) -> Answer:
         one = next((one for one in self.orders.standing if one.order.id == request.id), None)
@@ -136,28 +171,28 @@ class OrderBook:
 
     # What time and the world change.
 
-    def advance(self, policy: Policy, decided: Mapping[str, ServiceDecision], behind: int, now: float) -> None:
-        """Move every order on. `decided` is what is in force, `behind` how many clients have not acknowledged it."""
+    def advance(self, scene: Scene, now: float) -> None:
+        """Move every order on."""
         for one in self.orders.standing:
             order = one.order
-            if gone := next(safety.wrong(replace(order, ends=order.at), policy), ""):
+            if gone := next(safety.wrong(replace(order, ends=order.at), scene.policy), ""):
                 self._drop(one, now, gone)
             elif now >= order.ends and one.phase is not Phase.RETURNING:
                 self._finish(one, now, "expired" if order.kind is not Kind.DRILL else "the drill is over")
             elif order.kind.leaves:
-                self._advance(one, policy, decided, behind, now)
+                self._advance(one, scene, now)
 
-    def _advance(
-        self, one: Standing, policy: Policy, decided: Mapping[str, ServiceDecision], behind: int, now: float
-    ) -> None:
+    def _advance(self, one: Standing, scene: Scene, now: float) -> None:
         order = one.order
         if one.well is None:
-            one = replace(one, well=harm.well(order, decided))
+            one = replace(one, well=harm.well(order, scene.decided))
         if order.kind is Kind.DRILL and one.phase is not Phase.RETURNING:
-            blocked = next(safety.blocked(policy, now + self._offset), "")
+            blocked = next(safety.blocked(scene.policy, now + self._offset), "")
             if blocked:
                 one = turned_back(one, f"turned back: {blocked}", now)
-        around = Surroundings(behind, harm.done(one, decided))
+        stays = harm.stays(order, scene.decided) if one.moved >= 1.0 else ()
+        unseen = one.phase is Phase.RETURNING and scene.unseen(order)
+        around = Surroundings(scene.behind, harm.done(one, scene.decided), blind=unseen, stays=stays)
         after = advance(one, around, now)
         if after is None:
             self._drop(one, now, one.detail or "ended")
@@ -168,11 +203,9 @@ class OrderBook:
         self._put(after)
 
     def _measured(self, one: Standing, now: float) -> Standing:
-        meter = self._meters.get(one.order.id)
         if one.moved < 1.0 or one.phase is Phase.RETURNING:
             return one
-        if meter is not None:
-            one = replace(one, report=meter.timed(one.report, one.order, self._rates.of(one.order, now), now))
+        one = replace(one, report=timed(one.report, one.order, self._rates.of(one.order, now), now))
         complete = one.report.drained_s is not None and one.report.lost is not None
         if one.phase is Phase.MOVED and not one.told and (complete or now - one.step_at > REPORT_BY_S):
             self._events.append(event("report", one.order, now, cost(one)))
@@ -198,7 +231,6 @@ class OrderBook:
         ended = (Ended(one, now, why), *self.orders.ended)[:MOST_ENDED]
         standing = tuple(other for other in self.orders.standing if other.order.id != one.order.id)
         self.orders = Orders(self.orders.version + 1, standing, ended)
-        self._meters.pop(one.order.id, None)
         words = f"over, {why}" + (f"; {cost(one)}" if one.order.kind.leaves else "")
         self._events.append(event("ended", one.order, now, words))
 
@@ -236,7 +268,23 @@ class OrderBook:
 
 
 def _counts(one: Standing) -> bool:
-    return one.order.kind is Kind.DRILL or (one.phase is not Phase.RETURNING and one.report.drained_s is None)
+    """Return whether failures are still charged to an order: until its report is told; of a drill, to its end."""
+    return one.order.kind is Kind.DRILL or (one.phase is not Phase.RETURNING and not one.told)
+
+
+def _held(order: Order, cases: Iterable[Case]) -> Held:
+    """Return the weights in force that a hold holds."""
+    return tuple(
+        (
+            case.decision.service,
+            view,
+            tuple((r, w) for r, w in zip(case.decision.regions, row, strict=True) if w),
+        )
+        for case in cases
+        if order.concerns(case.decision.service)
+        for view, row in zip(case.decision.regions, case.decision.weights, strict=True)
+        if order.view in {"", view}
+    )
 
 
 def _equal(one: Order, other: Order) -> bool:

@@ -1,7 +1,8 @@
 """Orders as JSON values and back. `offset` is seconds since 1970 less the controller's clock: times are kept as the
 former, because the clock dies with the process.
 
-Restored orders go on where they were. What had been measured of them is kept as far as it had been written down.
+Restored orders go on where they were. What had been measured of them is kept as far as it had been written down, and
+the report says that there is a gap.
 """  # noqa: D205
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ def _standing_json(one: Standing, offset: float) -> Json:
         "moved": one.moved,
         "detail": one.detail,
         "report": asdict(one.report),
+        "told": one.told,
+        "held": one.held,
     }
 
 
@@ -68,11 +71,18 @@ def _standing(data: Mapping[str, Any], offset: float) -> Standing:
         "ends": float(order["ends"]) - offset,
         "weights": tuple((str(region), float(part)) for region, part in order["weights"]),
     }
+    told = bool(data.get("told", False))
+    unfinished = order["kind"].leaves and not told
     return Standing(
         order=Order(**order),
         phase=Phase(data["phase"]),
         step_at=float(data["step_at"]) - offset,
         moved=float(data["moved"]),
         detail=str(data["detail"]),
-        report=Report(**data["report"]),
+        report=replace(Report(**data["report"]), gap=Report(**data["report"]).gap or unfinished),
+        told=told,
+        held=tuple(
+            (str(service), str(view), tuple((str(region), int(weight)) for region, weight in weights))
+            for service, view, weights in data.get("held", ())
+        ),
     )

@@ -27,20 +27,21 @@ def _of(service: Service, policy: Policy, standing: tuple[Standing, ...]) -> Ord
     mine = [one for one in standing if one.order.concerns(service.name)]
     return Ordered(
         leaving=_leaving(service, mine),
-        rows=_rows(policy, [one.order for one in mine]),
+        rows=_rows(service, policy, mine),
         capacity_rps={one.order.region: one.order.capacity_rps for one in mine if one.order.kind is Kind.CAPACITY},
     )
 
 
 def _leaving(service: Service, standing: Iterable[Standing]) -> Mapping[str, Leaving]:
-    """Return the regions that are left; of two orders for one region the operator's counts, then the farther one."""
+    """Return the regions that are left: as far as the farthest order has got, for the reason of the strongest."""
     found: dict[str, Leaving] = {}
     ranked = sorted((one for one in standing if one.order.kind.leaves), key=_weakest_first)
     for one in ranked:
         order = one.order
         if order.region in service.deployments and one.moved > 0.0:
-            drill = order.kind is Kind.DRILL
-            found[order.region] = Leaving(one.moved, said(order), order.at, drill=drill)
+            before = found.get(order.region)
+            moved = max(one.moved, before.moved if before is not None else 0.0)
+            found[order.region] = Leaving(moved, said(order), order.at, drill=order.kind is Kind.DRILL)
     return found
 
 
@@ -60,13 +61,15 @@ def said(order: Order) -> str:
     return f"{verb} by {order.author}: {order.reason}"
 
 
-def _rows(policy: Policy, orders: list[Order]) -> Mapping[str, FixedRow]:
+def _rows(service: Service, policy: Policy, standing: Iterable[Standing]) -> Mapping[str, FixedRow]:
     """Return the fixed rows: a weight beats a hold, one view beats all, one service beats all, the later beats."""
     rows: dict[str, FixedRow] = {}
-    ranked = sorted((o for o in orders if o.kind in {Kind.WEIGHT, Kind.HOLD}), key=_general_first)
-    for order in ranked:
-        weights = _weights(order) if order.kind is Kind.WEIGHT else None
+    fixing = [one for one in standing if one.order.kind in {Kind.WEIGHT, Kind.HOLD}]
+    for one in sorted(fixing, key=lambda one: _general_first(one.order)):
+        order = one.order
+        held = {view: weights for name, view, weights in one.held if name == service.name}
         for view in [order.view] if order.view else policy.regions:
+            weights = _weights(order) if order.kind is Kind.WEIGHT else held.get(view)
             rows[view] = FixedRow(weights, said(order))
     return rows
 

@@ -24,10 +24,16 @@ PATIENCE_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a step looks at: clients that have not acknowledged the latest, and the harm done so far, in words."""
+    """What a step looks at: clients that have not acknowledged the latest, and the harm done so far, in words.
+
+    `blind`: there is no fresh evidence of the region, so that nothing is given back to it. `stays` names services that
+    keep traffic there although all of it should be off, because nobody else serves them.
+    """
 
     behind: int
     harm: str = ""
+    blind: bool = False
+    stays: tuple[str, ...] = ()
 
 
 def advance(standing: Standing, around: Surroundings, now: float) -> Standing | None:
@@ -65,12 +71,17 @@ def _leave(standing: Standing, around: Surroundings, now: float) -> Standing:
         silent = f"; {around.behind} clients have not acknowledged" if around.behind else ""
         acked = None if around.behind else now - order.at
         report = replace(standing.report, acked_s=acked)
-        return replace(standing, phase=Phase.MOVED, detail=f"all traffic is off{silent}", report=report)
+        done = f"{', '.join(around.stays)} stay: nobody else serves them" if around.stays else "all traffic is off"
+        return replace(standing, phase=Phase.MOVED, detail=f"{done}{silent}", report=report)
     moved = 1.0 if order.over_s <= 0.0 else min(1.0, round(standing.moved + 1 / STEPS, 6))
     return replace(standing, moved=moved, step_at=now, detail="")
 
 
 def _return(standing: Standing, around: Surroundings, now: float) -> Standing | None:
+    if around.blind:
+        waiting = f"waiting for fresh evidence of {standing.order.region}"
+        why = standing.detail.removesuffix(f"; {waiting}")
+        return replace(standing, detail=f"{why}; {waiting}", step_at=now)
     if not _may_go_on(standing, around, now):
         return standing
     left = 0.0 if standing.order.over_s <= 0.0 else max(0.0, round(standing.moved - 1 / STEPS, 6))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xds_server.decision.decide import decide_service
+from xds_server.decision.decide import place
 from xds_server.decision.frame import with_measured
 from xds_server.decision.ordered import Ordered, measured_under
 from xds_server.decision.what_if import TOLERANCE, Case
@@ -20,7 +20,7 @@ class Effect:
     """One service before and after. Tuples follow `regions`; `added_ms` is the mean over all requests.
 
     `overload` is by how much the hottest region would exceed its capacity (1.0: it fits), `serving` how many regions
-    could still be given traffic.
+    could still be given traffic. `demand_rps` is what is asked for.
     """
 
     service: str
@@ -31,24 +31,26 @@ class Effect:
     overload: float
     added_ms: float
     serving: int
+    demand_rps: float
 
     @property
     def excess_rps(self) -> float:
-        """Return what regions would get beyond their capacity."""
-        return sum(max(0.0, load - c) for load, c in zip(self.after_rps, self.capacity_rps, strict=True))
+        """Return what regions would get beyond their capacity, and what nobody would serve."""
+        beyond = sum(max(0.0, load - c) for load, c in zip(self.after_rps, self.capacity_rps, strict=True))
+        return beyond + max(0.0, self.demand_rps - sum(self.after_rps))
 
     @property
     def fits(self) -> bool:
-        """Return whether no region exceeds its capacity by more than the rounding of weights."""
-        return self.excess_rps <= TOLERANCE * sum(self.after_rps)
+        """Return whether all is served, and no region exceeds its capacity by more than the rounding of weights."""
+        return self.excess_rps <= TOLERANCE * self.demand_rps
 
 
 def preview(cases: Iterable[Case], policy: Policy, standing: Sequence[Standing], order: Order) -> tuple[Effect, ...]:
     """Return what becomes of each service that the order concerns. Those that have nothing to do with it are left out.
 
-    An order about the same thing as one in force takes its place.
+    An order about the same thing as one in force takes its place. Those that are still on their way count as done.
     """
-    others = [one for one in standing if one.order.place != order.place]
+    others = [_arrived(one) for one in standing if one.order.place != order.place]
     done = Standing(order, Phase.MOVED if order.kind.leaves else Phase.IN_FORCE, order.at, moved=1.0)
     return _effects(cases, policy, [*others, done], order)
 
@@ -58,8 +60,12 @@ def preview_end(
 ) -> tuple[Effect, ...]:
     """Return what becomes of each service that an order in force concerns, once it has ended in full."""
     ending = next((one.order for one in standing if one.order.id == identity), None)
-    left = [one for one in standing if one.order is not ending]
+    left = [_arrived(one) for one in standing if one.order is not ending]
     return _effects(cases, policy, left, ending) if ending is not None else ()
+
+
+def _arrived(one: Standing) -> Standing:
+    return replace(one, moved=1.0) if one.phase in {Phase.MOVING, Phase.MOVED, Phase.STOPPED} else one
 
 
 def _effects(cases: Iterable[Case], policy: Policy, standing: Sequence[Standing], order: Order) -> tuple[Effect, ...]:
@@ -73,10 +79,12 @@ def _effects(cases: Iterable[Case], policy: Policy, standing: Sequence[Standing]
 
 
 def _effect(case: Case, wanted: Mapping[str, Ordered]) -> Effect:
-    now = wanted.get(case.base.service.name, Ordered())
-    after = decide_service(case.base, case.verdicts, case.prior, forced=True, measured=case.measured, ordered=now)
-    latency = with_measured(case.base, measured_under(now, case.measured)).latency_ms
-    before = case.decision
+    """Place it again; plans are not made. Demand is what is wanted now, not what of it is let through."""
+    now, before = wanted.get(case.base.service.name, Ordered()), case.decision
+    demand = dict(zip(before.regions, before.demand_rps, strict=True))
+    measured = replace(case.measured, demand_rps=demand)
+    after = place(case.base, case.verdicts, case.prior, forced=True, measured=measured, ordered=now).decision
+    latency = with_measured(case.base, measured_under(now, measured)).latency_ms
     return Effect(
         service=after.service,
         regions=after.regions,
@@ -86,6 +94,7 @@ def _effect(case: Case, wanted: Mapping[str, Ordered]) -> Effect:
         overload=after.overload,
         added_ms=_mean_ms(after, latency) - _mean_ms(replace(before, demand_rps=after.demand_rps), latency),
         serving=sum(v is not None and v.serves for v in after.verdicts),
+        demand_rps=sum(after.demand_rps),
     )
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
+from xds_server.orders.effects import PARTS
 from xds_server.orders.preview import Effect
 from xds_server.orders.types import Kind, Order, Standing
 from xds_server.policy.types import Policy
 from xds_server.policy.weeks import day_and_minute, within, words
+
+LEAST_RPS = 0.001
+"""The least capacity that an order may state."""
 
 
 def wrong(order: Order, policy: Policy) -> Iterator[str]:
@@ -25,6 +30,7 @@ def wrong(order: Order, policy: Policy) -> Iterator[str]:
             yield f"there is no {what} {name!r}; there is: {regions}"
             return
     yield from _incomplete(order, policy)
+    yield from _unused(order)
     longest = policy.orders.max_expires_ms / 1000
     if order.ends - order.at > longest:
         yield f"it may last at most {longest:g} s (orders.max_expires in the policy)"
@@ -41,10 +47,34 @@ def _incomplete(order: Order, policy: Policy) -> Iterator[str]:
         away = sorted(named - set(policy.services[order.service].deployments))
         if away:
             yield f"{order.service} has no deployment in {', '.join(away)}"
-    if order.kind is Kind.WEIGHT and not any(part > 0 for _, part in order.weights):
+    if order.kind is Kind.WEIGHT and not any(round(part * PARTS) for _, part in order.weights):
         yield "weight: at least one region must have a weight above 0"
-    if order.kind is Kind.CAPACITY and order.capacity_rps <= 0:
-        yield "capacity: it must be above 0; to empty a region, evacuate it"
+    if order.kind is Kind.CAPACITY and order.capacity_rps < LEAST_RPS:
+        yield f"capacity: it must be at least {LEAST_RPS:g} req/s; to empty a region, evacuate it"
+
+
+_USES: Mapping[Kind, frozenset[str]] = MappingProxyType(
+    {
+        Kind.EVACUATE: frozenset({"region", "service"}),
+        Kind.DRILL: frozenset({"region", "service"}),
+        Kind.WEIGHT: frozenset({"service", "view", "weights"}),
+        Kind.HOLD: frozenset({"service", "view"}),
+        Kind.CAPACITY: frozenset({"service", "region", "capacity"}),
+    }
+)
+"""What each kind of order is about. Anything else in one would be told and not done."""
+
+
+def _unused(order: Order) -> Iterator[str]:
+    given = {
+        "region": order.region,
+        "service": order.service,
+        "view": order.view,
+        "weights": order.weights,
+        "capacity": order.capacity_rps,
+    }
+    for name in sorted(name for name, value in given.items() if value and name not in _USES[order.kind]):
+        yield f"{order.kind} does not take {name}; leave it out"
 
 
 def refusals(
@@ -59,6 +89,7 @@ def refusals(
             yield f"{len(left)} regions would be evacuated at once ({names}), at most {rules.max_evacuated} may be"
     if order.kind is Kind.DRILL:
         yield from blocked(policy, wall)
+        yield from _left_already(order, standing)
     for effect in effects:
         if order.kind.leaves and effect.serving < rules.min_regions:
             serving = f"{effect.serving} region{'s' * (effect.serving != 1)}"
@@ -68,6 +99,13 @@ def refusals(
             yield f"{effect.service} does not fit: {effect.excess_rps:,.0f} req/s too many for the capacities{hottest}"
         if order.kind is Kind.WEIGHT:
             yield from _dead(order, effect)
+
+
+def _left_already(order: Order, standing: Iterable[Standing]) -> Iterator[str]:
+    for one in standing:
+        overlap = not one.order.service or order.concerns(one.order.service)
+        if one.order.kind is Kind.EVACUATE and one.order.region == order.region and overlap:
+            yield f"{order.region} is evacuated already ({one.order.id}, by {one.order.author})"
 
 
 def blocked(policy: Policy, wall: float) -> Iterator[str]:

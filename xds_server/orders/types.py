@@ -90,6 +90,14 @@ class Report:
     off_99_s: float | None = None
     drained_s: float | None = None
     acked_s: float | None = None
+    before_rps: float | None = None
+    """The rate to the region when it was ordered."""
+    gap: bool = False
+    """Whether a restart of the process hid a part of it."""
+
+
+Held = tuple[tuple[str, str, tuple[tuple[str, int], ...]], ...]
+"""Weights in force, by service and view: those of the regions that had any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,8 @@ class Standing:
     report: Report = Report()
     told: bool = False
     """Whether the report has been told."""
+    held: Held = ()
+    """Of a hold: the weights that it holds."""
 
 
 @dataclass(frozen=True, slots=True)

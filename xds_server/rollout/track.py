@@ -62,6 +62,7 @@ class Track:
         self._due: dict[str, float] = {}
         self.replaced_by_key: dict[tuple[ViewKey, Key], Resource] = dict(earlier.replaced_by_key) if earlier else {}
         self._forced = earlier is not None
+        self._ordered: dict[str, Ordered] = {}
         self._backlog = Backlog()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -164,7 +165,7 @@ class Track:
         first, behind = self.decision is None, self.behind
         due = {name for name, at in self._due.items() if at <= now}
         wanted = self.frames.keys() - self._decisions.keys() if first else {*services}
-        names = sorted(self.frames.keys() & {*wanted, *due})
+        names = sorted(self.frames.keys() & {*wanted, *due, *self._ordered_otherwise(ordered)})
         at_once = first or self._backlog.has_room(self.frames, names)
         moved: list[Moved] = []
         for name in names:
@@ -179,6 +180,14 @@ class Track:
             decided = tuple(self._decisions[name] for name in sorted(self._decisions))
             self.decision = Decision(regions, decided, self.sizes)
         return moved
+
+    def _ordered_otherwise(self, ordered: Mapping[str, Ordered]) -> set[str]:
+        """Return the services that operators want otherwise than when they were decided."""
+        if ordered == self._ordered:
+            return set()
+        self._ordered = dict(ordered)
+        decided = ((name, self.priors[name][1]) for name in self._decisions)
+        return {name for name, prior in decided if prior.ordered != ordered.get(name, NOTHING_ORDERED)}
 
     def next_change(self) -> float | None:
         """Return when time alone may change a decision; None if nothing waits."""

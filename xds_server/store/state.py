@@ -108,6 +108,14 @@ class State:
         self._database.call(lambda connection: connection.execute(sql))
         self._report(f"{self._path}: the memory is corrupt ({reason}); kept as memory.corrupt, going on without it")
 
+    def refuse_orders(self, reason: str) -> None:
+        """Set the orders aside: the caller found that they make no sense."""
+        sql = "UPDATE OR REPLACE documents SET name = 'orders.corrupt' WHERE name = 'orders'"
+        self._database.call(lambda connection: connection.execute(sql))
+        self._report(
+            f"{self._path}: the orders are corrupt ({reason}); kept as orders.corrupt, none of them is in force"
+        )
+
     def policy(self) -> KeptPolicy | None:
         """Return the policy last in force."""
         return self._database.call(_newest_policy)
