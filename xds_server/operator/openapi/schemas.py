@@ -276,8 +276,8 @@ def _orders() -> dict[str, Json]:
         **{name: number() for name in ("overload", "excess_rps", "added_latency_ms")},
         "fits": flag(),
     }
-    spans = {name: maybe(number(minimum=0)) for name in ("off_99_s", "drained_s", "acked_s")}
-    report = {"requests": maybe(whole()), "lost": maybe(whole()), **spans, "words": text()}
+    spans = {name: maybe(number(minimum=0)) for name in ("off_99_s", "drained_s", "acked_s", "before_rps")}
+    report = {"requests": maybe(whole()), "lost": maybe(whole()), **spans, "gap": flag(), "words": text()}
     order = {
         "id": text(),
         "kind": one_of(Kind),
