@@ -153,9 +153,12 @@ async def _storm(port: int, streams: int, *, delta: bool) -> tuple[float, str]:
         cpu, clock = time.process_time(), time.perf_counter()
         told = await fleet.connected()
         took, used = time.perf_counter() - clock, time.process_time() - cpu
-        lost = sum(said["lost"] for said in told)
+        lost, retried = (sum(said[what] for said in told) for what in ("lost", "retried"))
         busy = sum(said["cpu_s"] for said in told)
-    return took, f"{lost} cut off; the server used {used:.1f} s of CPU, the clients {busy:.1f} s"
+    return (
+        took,
+        f"{retried} connected again, {lost} cut off; the server used {used:.1f} s of CPU, the clients {busy:.1f} s",
+    )
 
 
 class _Fleet:

@@ -3,8 +3,11 @@
     python -m bench.thin_client --port 18000 --streams 2500 [--delta] [--node-bytes 61000]
 
 Waits for a line on standard input, connects them all at once, and prints a line of JSON when the last has all its
-configuration: seconds since then, CPU seconds of this process, how many were cut off. Then acknowledges what it is sent
-until it is ended, and answers each further line with its CPU seconds so far.
+configuration: seconds since then, CPU seconds of this process, how many were cut off, how often one tried again. Then
+acknowledges what it is sent until it is ended, and answers each further line with its CPU seconds so far.
+
+A client that does not get through connects again after a while, as an Envoy does: cut off before it has everything, not
+connected, or not answered a byte in ANSWER_S. `retried` counts those; `lost` counts clients cut off with all they need.
 
 A connection each, as Envoys have, and on it one HTTP/2 stream of frames made beforehand: gRPC's own client costs more a
 connection than the server does. What such a client must do is little: settings, pings, window updates, and messages
@@ -16,12 +19,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import resource
 import struct
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from envoy.config.core.v3 import base_pb2
@@ -39,6 +42,10 @@ LARGEST_FRAME = 16_384
 LARGE_WINDOW = 2**31 - 1 - 65_535
 REFILL = 2**20
 """A window update is sent each time this much was read."""
+BACK_OFF_S = 0.5
+BACK_OFF_MOST_S = 5.0
+ANSWER_S = 5.0
+"""How long a connection may be silent at its beginning."""
 
 TYPES = (TypeUrl.CLUSTER, TypeUrl.ENDPOINT, TypeUrl.LISTENER, TypeUrl.ROUTE)
 
@@ -48,35 +55,34 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def message(data: bytes) -> bytes:
+def message(data: bytes, stream: int = STREAM) -> bytes:
     """Return a gRPC message as DATA frames."""
     whole = b"\0" + struct.pack(">I", len(data)) + data
     pieces = [whole[at : at + LARGEST_FRAME] for at in range(0, len(whole), LARGEST_FRAME)]
-    return b"".join(frame(DATA, 0, STREAM, piece) for piece in pieces)
+    return b"".join(frame(DATA, 0, stream, piece) for piece in pieces)
 
 
-def opening(path: str) -> bytes:
-    """Return what a connection begins with: preface, settings, a large window, and the request's headers."""
+def preface() -> bytes:
+    """Return what a connection begins with: settings, and a large window."""
+    settings = struct.pack(">HI", 4, 2**31 - 1)  # SETTINGS_INITIAL_WINDOW_SIZE
+    window = struct.pack(">I", LARGE_WINDOW)
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, settings) + frame(WINDOW, 0, 0, window)
+
+
+def call(path: str, stream: int = STREAM) -> bytes:
+    """Return what a gRPC stream begins with."""
     headers = (
         (b":method", b"POST"), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"bench"),
         (b"te", b"trailers"), (b"content-type", b"application/grpc"),
     )  # fmt: skip
     block = b"".join(b"\0" + bytes([len(k)]) + k + bytes([len(v)]) + v for k, v in headers)
-    settings = struct.pack(">HI", 4, 2**31 - 1)  # SETTINGS_INITIAL_WINDOW_SIZE
-    return b"".join(
-        (
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            frame(SETTINGS, 0, 0, settings),
-            frame(WINDOW, 0, 0, struct.pack(">I", LARGE_WINDOW)),
-            frame(HEADERS, END_HEADERS, STREAM, block),
-        )
-    )
+    return frame(HEADERS, END_HEADERS, stream, block)
 
 
-def node(number: int, size: int) -> base_pb2.Node:
+def node(size: int) -> base_pb2.Node:
     """Return a node of about `size` bytes: an Envoy lists the extensions that it was built with."""
     made = base_pb2.Node(
-        id=f"client-{number}",
+        id="client",
         cluster="default",
         locality=base_pb2.Locality(region=FOUR[0]),
         user_agent_name="envoy",
@@ -96,17 +102,16 @@ class Fleet:
 
     def __init__(self, port: int, streams: int, *, delta: bool, node_bytes: int) -> None:
         self.delta = delta
-        self.done = asyncio.Event()
         self.lost = 0
-        self._left = streams
+        self.retried = 0
         self._port = port
-        self._streams = streams
         method = "DeltaAggregatedResources" if delta else "StreamAggregatedResources"
-        self._opening = opening(f"/{SERVICE}/{method}")
-        self._firsts = [self._first(number, node_bytes) for number in range(streams)]
+        self._opening = preface() + call(f"/{SERVICE}/{method}")
+        who = node(node_bytes)
+        self._firsts = [self._first(number, who) for number in range(streams)]
 
-    def _first(self, number: int, node_bytes: int) -> bytes:
-        who = node(number, node_bytes)
+    def _first(self, number: int, who: base_pb2.Node) -> bytes:
+        who.id = f"client-{number}"
         if self.delta:
             asked = [
                 discovery_pb2.DeltaDiscoveryRequest(node=who, type_url=TypeUrl.CLUSTER),
@@ -124,20 +129,27 @@ class Fleet:
         return self._opening + b"".join(message(request.SerializeToString()) for request in asked)
 
     async def connect(self) -> None:
-        """Open all connections at once, and wait until the last has all its configuration."""
-        loop = asyncio.get_running_loop()
-        opened = (
-            loop.create_connection(partial(Client, self, first), "127.0.0.1", self._port) for first in self._firsts
-        )
-        await asyncio.gather(*opened)
+        """Open all connections at once, and wait until the last client has all its configuration."""
+        await asyncio.gather(*map(self._bring_up, self._firsts))
         self._firsts.clear()
-        await self.done.wait()
 
-    def complete(self) -> None:
-        """Count a client that has everything."""
-        self._left -= 1
-        if not self._left:
-            self.done.set()
+    async def _bring_up(self, first: bytes) -> None:
+        longest = BACK_OFF_S
+        while not await self._through(Client(self, first)):
+            self.retried += 1
+            await asyncio.sleep(random.uniform(0, longest))
+            longest = min(2 * longest, BACK_OFF_MOST_S)
+
+    async def _through(self, client: Client) -> bool:
+        """Connect a client; return whether it came to have all its configuration."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await asyncio.get_running_loop().create_connection(lambda: client, "127.0.0.1", self._port)
+                await client.answered.wait()
+        except (OSError, TimeoutError):
+            client.abandon()
+            return False
+        return await client.outcome
 
 
 class Client(asyncio.Protocol):
@@ -146,6 +158,8 @@ class Client(asyncio.Protocol):
     def __init__(self, fleet: Fleet, first: bytes) -> None:
         self._fleet = fleet
         self._first = first
+        self.answered = asyncio.Event()
+        self.outcome: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._read = b""
         self._body = b""
         self._unrefilled = 0
@@ -160,11 +174,21 @@ class Client(asyncio.Protocol):
         self._first = b""
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Note that the server cut the client off."""
-        self._fleet.lost += 1
+        """Note that the client was cut off, and whether it had everything."""
+        self.answered.set()
+        if not self.outcome.done():
+            self.outcome.set_result(False)
+        elif self.outcome.result():
+            self._fleet.lost += 1
+
+    def abandon(self) -> None:
+        """Have nothing more to do with this connection."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take whole frames."""
+        self.answered.set()
         data = self._read + data if self._read else data
         at = 0
         while len(data) - at >= 9:
@@ -238,8 +262,8 @@ class Client(asyncio.Protocol):
     def _have(self, url: str) -> None:
         if url in self._missing:
             self._missing.remove(url)
-            if not self._missing:
-                self._fleet.complete()
+            if not self._missing and not self.outcome.done():
+                self.outcome.set_result(True)
 
 
 def _names(resources: Any) -> list[str]:
@@ -256,9 +280,10 @@ async def run(arguments: argparse.Namespace) -> None:
     await lines.readline()
     started, cpu = time.monotonic(), time.process_time()
     await fleet.connect()
-    say({"seconds": time.monotonic() - started, "cpu_s": time.process_time() - cpu, "lost": fleet.lost})
+    took, used = time.monotonic() - started, time.process_time() - cpu
+    say({"seconds": took, "cpu_s": used, "lost": fleet.lost, "retried": fleet.retried})
     while await lines.readline():
-        say({"cpu_s": time.process_time(), "lost": fleet.lost})
+        say({"cpu_s": time.process_time(), "lost": fleet.lost, "retried": fleet.retried})
 
 
 def say(value: object) -> None:

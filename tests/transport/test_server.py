@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -13,6 +14,7 @@ import pytest
 from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
+from bench.thin_client import ACK, PING, SETTINGS, WINDOW, call, frame, message, preface
 from tests.protocol.talk import TYPES, world
 from xds_server.model import ViewKey
 from xds_server.protocol.events import Acked, Code, Identified, Nacked, Sent
@@ -24,6 +26,10 @@ from xds_server.transport.server import SERVICE, BindError, XdsServer
 VIEW = ViewKey("web", "us-east-1")
 METHOD = f"/{SERVICE}/StreamAggregatedResources"
 LIMIT = 20.0
+PONG = b"have all"
+HELLO = discovery_pb2.DiscoveryRequest(
+    node=base_pb2.Node(id="n1", cluster="web", locality=base_pb2.Locality(region="us-east-1")), type_url=TYPES["C"]
+).SerializeToString()
 
 Reply: TypeAlias = Any
 
@@ -273,6 +279,39 @@ def test_too_many_streams_are_refused() -> None:
                 assert (await second.status())[0] == "RESOURCE_EXHAUSTED"
 
     run(talk)
+
+
+def test_streams_that_come_while_the_loop_is_busy_wait_and_none_is_refused() -> None:
+    """gRPC takes them in threads of its own; with its own limits it refuses some as soon as 1,000 wait."""
+    connections, streams = 20, range(1, 200, 2)
+
+    async def talk() -> None:
+        async with house() as home:
+            address = ("127.0.0.1", home.port)
+            sockets = [open_.enter_context(socket.create_connection(address, LIMIT)) for _ in range(connections)]
+            for one in sockets:
+                one.sendall(preface() + b"".join(call(METHOD, number) for number in streams) + frame(PING, 0, 0, PONG))
+            for one in sockets:  # not awaited: the server's loop stands still meanwhile
+                assert {kind for kind, _ in frames_until_pong(one)} == {SETTINGS, WINDOW, PING}
+            for one in sockets:
+                one.sendall(b"".join(message(HELLO, number) for number in streams))
+            await until(lambda: len(home.said(Connected)) == connections * len(streams))
+
+    with ExitStack() as open_:
+        run(talk)
+
+
+def frames_until_pong(one: socket.socket) -> Iterator[tuple[int, bytes]]:
+    """Yield what the server sends, up to the answer to our ping: by then it has taken what came before it."""
+    with one.makefile("rb") as file:
+        while True:
+            head = file.read(9)
+            kind, flags, payload = head[3], head[4], file.read(int.from_bytes(head[:3], "big"))
+            if kind == SETTINGS and not flags & ACK:
+                one.sendall(frame(SETTINGS, ACK, 0, b""))
+            yield kind, payload
+            if kind == PING and payload == PONG:
+                return
 
 
 def test_stopping_tells_clients_to_come_back() -> None:
