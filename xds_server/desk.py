@@ -19,6 +19,8 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
+from secrets import token_bytes
 from typing import Protocol
 
 from xds_server.admin_access import AdminAccess
@@ -91,7 +93,12 @@ class Desk:
         self._door = Doorkeeper(self._tell, lambda service: self._metrics.denied(service), now)  # noqa: PLW0108  (made below)
         self._tls = PortTls(options.tls, self._tell, time.time, now) if options.tls is not None else None
         self._signals = SignalServices(
-            self._signalled, self._door.view_of, now, choose, specifier, objection=self._door.objection
+            self._signalled,
+            self._door.view_of,
+            now,
+            partial(choose, salt=token_bytes(16)),
+            specifier,
+            objection=self._door.objection,
         )
         self._said = SignalLog()
         self._client_words = ClientWords()

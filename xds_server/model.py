@@ -165,11 +165,17 @@ class AgentReport:
 
 
 class Watcher(NamedTuple):
-    """A connected Envoy that could look at other regions for us: its stream, its name, and the region it is in."""
+    """A connected Envoy that could look at other regions for us: its stream, its name, and the region it is in.
+
+    The name is what it says itself. `certificate` is the first name in its certificate, empty without one; `address` is
+    where it connects from.
+    """
 
     stream: int
     node_id: str
     region: str
+    certificate: str = ""
+    address: str = ""
 
 
 class SourceStatus(NamedTuple):

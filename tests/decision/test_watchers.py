@@ -42,6 +42,29 @@ def test_replicas_choose_alike(connected: list[Watcher], targets: list[Target]) 
     assert choose(connected, (), targets) == choose(envoys(8), (), TARGETS)
 
 
+def test_one_client_gets_one_place_however_many_streams_it_opens() -> None:
+    liar = [Watcher(100 + n, f"a-{n}", "us", "spiffe://us/liar", "ipv4:10.0.0.66") for n in range(20)]
+    honest = [Watcher(n, f"us-{n}", "us", f"spiffe://us/{n}", "ipv4:10.0.0.1") for n in range(5)]
+    for salt in (b"a", b"b", b"c"):
+        chosen = choose([*liar, *honest], [watcher.stream for watcher in liar], TARGETS, salt)
+        assert len(chosen) == WATCHERS
+        assert sum(stream >= 100 for stream in chosen) == 1
+    assert len(choose(liar, (), TARGETS)) == 1
+
+
+def test_who_shares_a_certificate_or_has_none_is_told_apart_by_address() -> None:
+    for certificate in ("spiffe://us/web", ""):
+        liar = [Watcher(100 + n, f"a-{n}", "us", certificate, "ipv4:10.0.0.66") for n in range(20)]
+        honest = [Watcher(n, f"us-{n}", "us", certificate, f"ipv4:10.0.0.{n}") for n in range(5)]
+        chosen = choose([*liar, *honest], (), TARGETS)
+        assert len(chosen) == WATCHERS
+        assert sum(stream >= 100 for stream in chosen) <= 1
+
+
+def test_which_names_win_depends_on_what_no_client_knows() -> None:
+    assert len({tuple(sorted(choose(envoys(50), (), TARGETS, bytes([n])))) for n in range(10)}) > 5
+
+
 def test_names_are_not_favoured_by_the_alphabet() -> None:
     chosen = choose(envoys(300), (), TARGETS)
     assert min(chosen) > WATCHERS or max(chosen) > 100

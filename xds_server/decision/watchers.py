@@ -5,8 +5,11 @@ A view's own vantage is what tells a dead region from a cut link. One Envoy of a
 endpoint answers: with 8 views and 3 watchers each it is probed 21 times per interval from abroad.
 
 - Who watches goes on watching: to choose anew on every connect would leave gaps while new ones make up their minds.
-- Free places go to the connected Envoys with the smallest hash of their names: every replica chooses alike, and no name
-  is favoured by the alphabet.
+- Names and streams are a client's own: one that opens ten streams under ten names must not get all places. So there is
+  one place for each certificate; where all of a region have the same name in it, or none, for each address; and only
+  where all without certificates come from one address, as on one machine, for each stream.
+- Free places go to those with the smallest hash of that and of their names, salted with what no client knows: else
+  names could be picked to win.
 - An Envoy is a proxy first. It gets at most `MOST_TARGETS` addresses: first one of every service and region, then a
   second of each, as far as they go; in an order of its own, so that watchers who cannot look at all of them look at
   different ones.
@@ -26,7 +29,7 @@ MOST_TARGETS = 500
 
 
 def choose(
-    connected: Iterable[Watcher], watching: Collection[int], targets: Iterable[Target]
+    connected: Iterable[Watcher], watching: Collection[int], targets: Iterable[Target], salt: bytes = b""
 ) -> Mapping[int, tuple[Target, ...]]:
     """Return who watches what, by stream. `watching` are the streams that did so far, or more."""
     by_region: dict[str, list[Watcher]] = {}
@@ -36,10 +39,30 @@ def choose(
     chosen: dict[int, tuple[Target, ...]] = {}
     for region, candidates in by_region.items():
         abroad = [target for target in everything if target.region != region]
-        candidates.sort(key=lambda w: (w.stream not in watching, _rank(w.node_id), w.stream))
-        for watcher in candidates[:WATCHERS]:
+        for watcher in _seated(candidates, watching, salt):
             chosen[watcher.stream] = _share(watcher, abroad)
     return chosen
+
+
+def _seated(candidates: list[Watcher], watching: Collection[int], salt: bytes) -> list[Watcher]:
+    """Return the watchers of one region: no two who may be the same."""
+    who = _tell_apart(candidates)
+
+    def order(watcher: Watcher) -> tuple[bool, bytes, bytes, int]:
+        known_by = _rank(who[watcher.stream], salt), _rank(watcher.node_id, salt)
+        return watcher.stream not in watching, *known_by, watcher.stream
+
+    first_of = {who[w.stream]: w for w in sorted(candidates, key=order, reverse=True)}
+    return sorted(first_of.values(), key=order)[:WATCHERS]
+
+
+def _tell_apart(candidates: list[Watcher]) -> Mapping[int, str]:
+    """Return by what each watcher of a region is told from the others, by stream."""
+    if len({w.certificate for w in candidates}) > 1:
+        return {w.stream: w.certificate for w in candidates}
+    if len({w.address for w in candidates}) > 1 or any(w.certificate for w in candidates):
+        return {w.stream: w.address for w in candidates}
+    return {w.stream: str(w.stream) for w in candidates}
 
 
 def _share(watcher: Watcher, targets: list[Target]) -> tuple[Target, ...]:
@@ -56,5 +79,5 @@ def _share(watcher: Watcher, targets: list[Target]) -> tuple[Target, ...]:
     return tuple(sorted(target for _, _, target in ranked[:MOST_TARGETS]))
 
 
-def _rank(text: str) -> bytes:
-    return blake2b(text.encode(), digest_size=8).digest()
+def _rank(text: str, salt: bytes = b"") -> bytes:
+    return blake2b(text.encode(), digest_size=8, key=salt).digest()

@@ -25,6 +25,7 @@ from envoy.service.health.v3 import hds_pb2
 from xds_server.model import Observation, Target, Watcher
 from xds_server.policy.types import HealthCheck
 from xds_server.protocol.events import Code, ProtocolError
+from xds_server.protocol.identity import host_of, identities
 from xds_server.signals.streams import Counts, StreamService, ViewOf, first_message
 
 SERVICE = "envoy.service.health.v3.HealthDiscoveryService"
@@ -33,6 +34,10 @@ GATHER_S = 0.2
 
 ORDER_S = 5.0
 SETTLE_S = 2.0
+
+REPORT_S = 0.9
+"""An Envoy reports once a second; what one stream says sooner than this after its last report is not counted, so that
+it cannot drown what the others of its view see."""
 
 HEALTHY = health_check_pb2.HEALTHY
 _WORDS: Mapping[int, str] = {
@@ -57,6 +62,7 @@ class _Watch:
     names: dict[tuple[str, str, int], Target] = field(default_factory=dict)
     proven: set[Target] = field(default_factory=set)
     stuck: bool = False
+    heard_at: float = float("-inf")
 
 
 class HealthServer:
@@ -149,7 +155,9 @@ class HealthServer:
         node = first.health_check_request.node
         view = self._service.place(self._view_of, context, node)
         self._opened += 1
-        watch = _Watch(Watcher(self._opened, node.id, view.region), context)
+        certificate = next(iter(identities(context.auth_context())), "")
+        candidate = Watcher(self._opened, node.id, view.region, certificate, host_of(context.peer()))
+        watch = _Watch(candidate, context)
         del first, data, node  # 60 KB of node for as long as the Envoy is connected
         self._watches[watch.candidate.stream] = watch
         self._changed.set()
@@ -164,6 +172,10 @@ class HealthServer:
     def _hear(self, watch: _Watch, response: Any) -> None:
         self.counts.messages += 1
         now = self._now()
+        if now - watch.heard_at < REPORT_S:
+            self.counts.ignored += 1
+            return
+        watch.heard_at = now
         for cluster in response.cluster_endpoints_health:
             place = cluster.cluster_name.partition("/")[2]
             for locality in cluster.locality_endpoints_health:
