@@ -73,9 +73,9 @@ def test_the_level_decides_what_is_logged(level: str, lines: int) -> None:
 def test_libraries_are_heard_from_warning_on_and_named() -> None:
     out = io.StringIO()
     set_up("debug", "text", out)
-    logging.getLogger("uvicorn.error").info("Started server process")
-    logging.getLogger("uvicorn.error").warning("Exceeded concurrency limit.")
-    assert out.getvalue().endswith(' level=warning logger=uvicorn.error message="Exceeded concurrency limit."\n')
+    logging.getLogger("some.library").info("Started server process")
+    logging.getLogger("some.library").warning("Exceeded concurrency limit.")
+    assert out.getvalue().endswith(' level=warning logger=some.library message="Exceeded concurrency limit."\n')
     assert out.getvalue().count("\n") == 1
 
 

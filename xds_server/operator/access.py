@@ -63,9 +63,12 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """Why a request is refused. `missing`: it says nothing of who sends it, which is not yet an attempt."""
+    """Why a request is refused. `missing`: it says nothing of who sends it, which is not yet an attempt.
 
-    why: Literal["missing", "invalid", "role"]
+    `crowded` is a connection that was closed before any request (`doorstep`).
+    """
+
+    why: Literal["missing", "invalid", "role", "crowded"]
     words: str
 
 

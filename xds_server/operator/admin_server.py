@@ -1,7 +1,9 @@
 """Serves the admin side on one address.
 
-uvicorn serves, without its signal handlers (the process has one place for signals) and its logging set-up. The socket
-is bound here first: the port is known before anything is served, and a taken one is one line that names the address.
+uvicorn serves what `doorstep` lets stay, without its signal handlers (the process has one place for signals) and its
+logging set-up; what it warns of is what anybody may send, a malformed request for one, so only errors are logged. The
+socket is bound here first: the port is known before anything is served, and a taken one is one line that names the
+address.
 """
 
 from __future__ import annotations
@@ -11,21 +13,16 @@ import contextlib
 import ipaddress
 import os
 import socket
+import ssl
 from collections.abc import Collection, Generator
 
 import uvicorn
 
 from xds_server.model import Address
-from xds_server.operator.access import Door
+from xds_server.operator.access import Denied, Door
 from xds_server.operator.admin import AdminApp, Source
+from xds_server.operator.doorstep import GOODBYE_S, Doorstep, Limits, limits, tell_failure
 from xds_server.operator.https import Connection, Https
-
-GOODBYE_S = 2.0
-"""How long a request under way may take once the server is told to stop."""
-
-
-MOST_CONNECTIONS = 256
-"""People, a scraper and a load balancer need a dozen; more is answered 503 by uvicorn."""
 
 
 class CannotListenError(Exception):
@@ -53,6 +50,7 @@ class AdminServer:
         *,
         door: Door | None = None,
         https: Https | None = None,
+        most: Limits | None = None,
     ) -> None:
         self._host, self._port = host, port
         self._door = door or Door()
@@ -61,51 +59,61 @@ class AdminServer:
         config = uvicorn.Config(
             app.app(),
             http=Connection,
-            ssl_context_factory=None if https is None else lambda *_: https.context,
             log_config=None,
+            log_level="error",
             access_log=False,
             lifespan="off",
             ws="none",
-            limit_concurrency=MOST_CONNECTIONS,
             server_header=False,
             timeout_graceful_shutdown=int(GOODBYE_S),
         )
         self._server = _Uvicorn(config)
+        self._most = most or limits()
+        self._tls = https
+        self._doorstep: Doorstep | None = None
         self._task: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._beside: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> Address:
         """Bind and serve; return the address in use. Raises CannotListenError."""
         listener = _listen(self._host, self._port, loopback_only=not self._door.guard.closed)
         ip, port = listener.getsockname()[:2]
-        self._looking = asyncio.create_task(self._broadcast.run(), name="broadcast")
-        self._looking.add_done_callback(_tell_failure)
-        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="admin")
+        self._doorstep = Doorstep(listener, self._caller, self._context, self._crowded, self._most)
+        self._beside = (
+            asyncio.create_task(self._broadcast.run(), name="broadcast"),
+            asyncio.create_task(self._doorstep.run(), name="admin address"),
+        )
+        for task in self._beside:
+            task.add_done_callback(tell_failure)
+        self._task = asyncio.create_task(self._server.serve(sockets=[]), name="admin")
         return Address(ip, port)
 
     async def stop(self) -> None:
         """Finish requests under way and close."""
         self._broadcast.close()
-        if self._task is not None and self._looking is not None:
+        if self._task is not None and self._doorstep is not None:
             self._server.should_exit = True
-            self._looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._looking
+            for task in self._beside:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             await self._task
+            await self._doorstep.close()
+
+    def _caller(self) -> Connection:
+        return Connection(self._server.config, self._server.server_state, {}, patience_s=self._most.patience_s)
+
+    def _context(self) -> ssl.SSLContext | None:
+        return None if self._tls is None else self._tls.context
+
+    def _crowded(self, peer: str, why: str) -> None:
+        self._door.refused(Denied("crowded", why), peer, "a connection")
 
 
 OPEN_TO_ALL = (
     "without tokens or client certificates the admin side is served on loopback addresses alone, because whoever "
     "reaches it may give orders; give --admin-tokens FILE or --admin-client-ca FILE, or use --admin 127.0.0.1:PORT"
 )
-
-
-def _tell_failure(task: asyncio.Task[None]) -> None:
-    """Log at once that a task failed, which would otherwise be known when the process stops."""
-    error = None if task.cancelled() else task.exception()
-    if error is not None:
-        what = {"message": f"{task.get_name()} failed", "exception": error, "task": task}
-        asyncio.get_running_loop().call_exception_handler(what)
 
 
 def _listen(host: str, port: int, *, loopback_only: bool) -> socket.socket:

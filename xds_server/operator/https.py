@@ -1,10 +1,9 @@
 """TLS for the admin side: what each new connection is served with, and the name in a client's certificate.
 
-uvicorn takes one context for its whole life, and a context keeps what it has read. So the one it gets hands every
-handshake over to the newest, in OpenSSL's callback for the server's name (which is called without a name, too): a
-rotation needs no restart and no dropped connection. What was negotiated before goes on as it was. No session is
-resumed: a client would be taken for verified by what an older context trusted. There are no tickets; and TLS 1.2, whose
-sessions OpenSSL keeps besides, with no way in Python to tell it not to, is not spoken.
+A context keeps what it has read, so every connection is taken with the newest: a rotation needs no restart and no
+dropped connection. What was negotiated before goes on as it was. No session is resumed: a client would be taken for
+verified by what was trusted then. There are no tickets; and TLS 1.2, whose sessions OpenSSL keeps besides, with no way
+in Python to tell it not to, is not spoken.
 
 A client is asked for a certificate but needs none to connect, because probes and people with tokens have none; who has
 one that nobody vouches for does not get through the handshake.
@@ -20,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from xds_server.operator.doorstep import Caller
 
 _FORMS = (
     ("URI", re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")),
@@ -33,9 +33,7 @@ class Https:
 
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
         self._files = certificate, key, client_ca
-        self._newest = _context(*self._files)
         self.context = _context(*self._files)
-        self.context.sni_callback = self._hand_over
 
     @property
     def asks(self) -> bool:
@@ -44,10 +42,7 @@ class Https:
 
     def reload(self) -> None:
         """Serve new connections with what the files hold now; if it cannot be used nothing changes and it raises."""
-        self._newest = _context(*self._files)
-
-    def _hand_over(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        connection.context = self._newest
+        self.context = _context(*self._files)
 
 
 def _context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
@@ -77,7 +72,7 @@ def name_in(certificate: Mapping[str, Any]) -> str | None:
     return None
 
 
-class Connection(H11Protocol):
+class Connection(Caller):
     """A connection whose requests carry the name in the client's certificate, as `scope["certificate"]`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -166,7 +166,7 @@ class _Counts:
         self.responses = counter("responses", "Discovery responses sent.", "type")
         self.response_bytes = counter("response_bytes", "Bytes of them.", "type")
         self.answers = counter("answers", "What clients said to responses: ack, nack or stale.", "type", "answer")
-        what = "Requests refused on the admin address: missing, invalid, role."
+        what = "Requests refused on the admin address: missing, invalid, role; crowded: a connection."
         self.admin_denied = counter("admin_denied", what, "reason")
         what = "Claims to be a node, or to report on a region, that a certificate does not allow."
         self.denied = counter("denied", what, "service")
