@@ -75,7 +75,7 @@ BELOW_THE_LINE = {
 PURE_STDLIB = {
     "__future__", "abc", "base64", "bisect", "collections", "dataclasses", "decimal", "difflib", "enum",
     "functools", "hashlib", "heapq", "ipaddress", "itertools", "json", "math", "operator", "re", "struct", "types",
-    "typing", "zlib",
+    "typing", "weakref", "zlib",
 }  # fmt: skip
 PURE_THIRD_PARTY = {
     "policy": {"yaml"},

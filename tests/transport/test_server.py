@@ -167,6 +167,15 @@ def test_what_the_policy_refuses_is_told_to_the_client() -> None:
     run(talk)
 
 
+def test_of_a_client_without_a_place_nothing_is_taken_in() -> None:
+    async def test() -> None:
+        async with house() as home, home.client() as client:
+            await client.asks("C", "x" * 2_000, region="")  # too long a name, if anybody looked
+            assert await client.status() == ("FAILED_PRECONDITION", "set node.locality.region in the bootstrap")
+
+    run(test)
+
+
 def test_a_client_that_says_too_much_of_itself_is_told_so_shortly() -> None:
     async def test() -> None:
         async with house() as home, home.client() as client:

@@ -37,7 +37,7 @@ S = TypeVar("S", bound=TypeState)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one stream may ask for.
+    """What one stream may ask for, `names` over all types.
 
     Envoy uses fewer than 10 types, and asks for one assignment per cluster: 8,000 for 1,000 services in 8 regions.
     A request with an old nonce is normal when two messages cross; `stale` of them in a row are not.
@@ -167,8 +167,9 @@ class Conversation(ABC, Generic[R, S]):
     def _check(self, type_url: str, names: int) -> None:
         if not type_url:
             raise ProtocolError(Code.INVALID_ARGUMENT, "a request on an aggregated stream must have a type_url")
-        if names > self._limits.names:
-            problem = f"{names} resource names, more than {self._limits.names}"
+        others = sum(len(state.subscription.names) for state in self._order if state.type_url != type_url)
+        if names + others > self._limits.names:
+            problem = f"{names + others} resource names, more than {self._limits.names}"
             raise ProtocolError(Code.RESOURCE_EXHAUSTED, problem)
         if type_url not in self._types and len(self._types) >= self._limits.types:
             raise ProtocolError(Code.RESOURCE_EXHAUSTED, f"more than {self._limits.types} resource types")

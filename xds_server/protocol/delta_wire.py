@@ -17,7 +17,7 @@ from typing import NamedTuple
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
 
-from xds_server.protocol.events import Code, Identified, ProtocolError
+from xds_server.protocol.events import MOST_NAME, Code, Identified, ProtocolError
 from xds_server.protocol.plan import Plan
 from xds_server.protocol.wire import bounded, error_text, field, header, identify
 from xds_server.snapshot.resource import Resource
@@ -41,11 +41,15 @@ def decode_delta_request(data: bytes, *, with_node: bool) -> DeltaRequest:
         message = discovery_pb2.DeltaDiscoveryRequest.FromString(data)
     except DecodeError as error:
         raise ProtocolError(Code.INVALID_ARGUMENT, f"not a DeltaDiscoveryRequest: {error}") from error
+    versions = message.initial_resource_versions
+    if any(len(name) > MOST_NAME or len(version) > MOST_NAME for name, version in versions.items()):
+        problem = f"initial_resource_versions: more than {MOST_NAME} characters"
+        raise ProtocolError(Code.INVALID_ARGUMENT, problem)
     return DeltaRequest(
         type_url=bounded("type_url", message.type_url),
         added=frozenset(message.resource_names_subscribe),
         removed=frozenset(message.resource_names_unsubscribe),
-        versions=frozenset(message.initial_resource_versions.items()),
+        versions=frozenset(versions.items()),
         nonce=bounded("response_nonce", message.response_nonce),
         error=error_text(message),
         node=identify(message.node) if with_node else None,

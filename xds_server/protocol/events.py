@@ -13,6 +13,9 @@ MOST_TEXT = 512
 """Characters of a node's id, cluster and so on, of a type, a version, a nonce. A host name has up to 253, and ids are
 put together from such names."""
 
+MOST_NAME = 1_024
+"""Characters of the name of a resource that is asked for."""
+
 MOST_ERROR = 2_000
 """Characters kept of why a client rejects something; what was cut has one more."""
 

@@ -32,6 +32,9 @@ UNKNOWN = (Key("", WILDCARD),)
 MAYBE = "?"
 """The version of a resource that the client may have or not; one that may be newer has a version that starts so."""
 
+STAND_IN_BYTES = 500
+"""About what a resource without content takes: what stands for one of which only a client's word is known."""
+
 _NOTHING: Mapping[str, Resource] = MappingProxyType({})
 
 
@@ -168,4 +171,4 @@ def _forms(asked: str) -> Iterator[str]:
 
 
 def _size(resources: Mapping[str, Resource]) -> int:
-    return sum(len(resource.body) for resource in resources.values())
+    return sum(len(resource.body) or STAND_IN_BYTES for resource in resources.values())

@@ -3,19 +3,23 @@
 Plans, encoded responses and names are remembered under the values they were computed from; a miss only costs time.
 Holdings are remembered by their wire version, so that a client that comes back with a version gets the difference, and
 its old clusters stay until its routes have moved, even if the snapshot has changed meanwhile. Everything is bounded by
-count and by bytes, and the least recently used goes first.
+count and by bytes, and the least recently used goes first. What clients name counts, too, where it is not ours: names
+that do not exist must not stay when who asked for them has left. Names themselves are shared as long as somebody asks
+for them. Keeping the latest sets of names, by weight, was rejected: with more sets than fit, every client of a large
+fleet would hold its own.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 from xds_server.protocol.delta_plan import delta_plan
 from xds_server.protocol.delta_wire import encode_delta_response
-from xds_server.protocol.events import Identified
+from xds_server.protocol.events import MOST_NAME, Code, Identified, ProtocolError
 from xds_server.protocol.holding import Holding, Offering, Shelf
 from xds_server.protocol.plan import Around, Plan, Scene, complete, plan
 from xds_server.protocol.recall import plain_digest, recall
@@ -39,7 +43,11 @@ OFFERINGS = 64
 HOLDINGS = 512
 """Wire versions remembered for clients that come back: for 8 views and 4 types the last 16 changes."""
 
-NAME_SETS = 4_096
+CLAIMED_BYTES = 64 * 1024 * 1024
+"""Of what clients said they have, and of what those that left may have: 30 times 8,000 names."""
+
+PER_NAME = 100
+"""Bytes that a name takes besides itself."""
 
 DOUBTS = 20_000
 """Clients remembered that left in the middle of something: as many as may be connected."""
@@ -101,6 +109,9 @@ class Recent(Generic[K, V]):
         return value
 
 
+_Claim = tuple[Around, frozenset[tuple[str, str]], bool]
+
+
 class Sharing:
     """One per server. Not for several threads."""
 
@@ -112,9 +123,9 @@ class Sharing:
         self._bodies: Recent[tuple[str, Plan], bytes] = Recent(PLANS, KEPT_BYTES)
         self._complete: Recent[Scene, Holding] = Recent(PLANS, KEPT_BYTES)
         self._holdings: Recent[tuple[str, str, str], Holding] = Recent(HOLDINGS, KEPT_BYTES)
-        self._claims: Recent[tuple[Around, frozenset[tuple[str, str]], bool], Holding] = Recent(PLANS)
-        self._doubts: Recent[Identified, Doubts] = Recent(DOUBTS)
-        self._names: Recent[frozenset[str], frozenset[str]] = Recent(NAME_SETS)
+        self._claims: Recent[_Claim, Holding] = Recent(PLANS, CLAIMED_BYTES)
+        self._doubts: Recent[Identified, Doubts] = Recent(DOUBTS, CLAIMED_BYTES)
+        self._names: WeakValueDictionary[int, frozenset[str]] = WeakValueDictionary()
 
     def offering(self, snapshot: Snapshot) -> Offering:
         """Return the one offering of a snapshot object."""
@@ -137,7 +148,7 @@ class Sharing:
         after = self._canonical(scene.type_url, made.after)
         quiet = scene.held.needs == after.needs == scene.last.needs
         made = replace(made, after=after, quiet=quiet)
-        return self._plans.put(scene, made, scene.around.shelf.size)
+        return self._plans.put(scene, made, _weight(scene))
 
     def within(self, type_url: str, holding: Holding, subscription: Subscription) -> Holding:
         """Return what is left of a holding for a client with that subscription."""
@@ -177,14 +188,15 @@ class Sharing:
         type_url = around.shelf.type_url
         before = self._holdings.get((type_url, plain_digest(claim), around.shelf.label))
         made = recall(around, dict(claim), before, doubted=doubted)
-        return self._claims.put(key, self._canonical(type_url, made))
+        weight = _size(part for pair in claim for part in pair)
+        return self._claims.put(key, self._canonical(type_url, made), weight)
 
     def claimed(self, scene: Scene, version: str) -> Holding | None:
         """Return what a client has that names this version as its own; None if that cannot be told."""
         everything = self._complete.get(scene)
         if everything is None:
             everything = self._canonical(scene.type_url, complete(scene))
-            self._complete.put(scene, everything, scene.around.shelf.size)
+            self._complete.put(scene, everything, _weight(scene))
         if everything.version == version:
             return everything
         return self._holdings.get((scene.type_url, version, ""))
@@ -192,15 +204,21 @@ class Sharing:
     def doubt(self, node: Identified, doubts: Doubts) -> None:
         """Remember what a client's versions are worth when it comes back."""
         if doubts != NO_DOUBTS or self._doubts.get(node):
-            self._doubts.put(node, doubts)
+            self._doubts.put(node, doubts, _size(name for _, name in doubts.touched))
 
     def doubts(self, node: Identified | None) -> Doubts:
         """Return what a client's versions are worth."""
         return NO_DOUBTS if node is None else self._doubts.get(node) or NO_DOUBTS
 
     def names(self, names: frozenset[str]) -> frozenset[str]:
-        """Return an equal set that others may hold too."""
-        return self._names.get(names) or self._names.put(names, names)
+        """Return an equal set that others may hold too. Raises ProtocolError if a name is too long."""
+        known = self._names.get(hash(names))
+        if known == names:
+            return known
+        if max(map(len, names), default=0) > MOST_NAME:
+            raise ProtocolError(Code.INVALID_ARGUMENT, f"a resource name has more than {MOST_NAME} characters")
+        self._names[hash(names)] = names
+        return names
 
     def _canonical(self, type_url: str, holding: Holding) -> Holding:
         """Return the one object for clients that got to the same state by different ways."""
@@ -217,3 +235,14 @@ class Sharing:
     def _empty(self, type_url: str) -> Shelf:
         key = (type_url, "", "")
         return self._shelves.get(key) or self._shelves.put(key, Shelf(type_url))
+
+
+def _weight(scene: Scene) -> int:
+    """Return how many bytes a scene keeps alive: what there is of its type, and names that are not among that."""
+    shelf = scene.around.shelf
+    strange = (scene.subscription.names | scene.fresh) - shelf.resources.keys()
+    return shelf.size + _size(strange)
+
+
+def _size(names: Iterable[str]) -> int:
+    return sum(name.__sizeof__() + PER_NAME for name in names)

@@ -170,13 +170,20 @@ class ClientStream:
             rate = self._surroundings.options.requests_per_s
             raise ProtocolError(Code.RESOURCE_EXHAUSTED, f"more than {rate:g} requests a second")
         request = self._method.request(data, with_node=self._node is None)
+        view = self._view or self._place(request.node)
         for event in self._conversation.receive(request):
             if isinstance(event, Identified):
-                self._node = replace(event, identities=identities(self._context.auth_context()))
-                self._view = self._surroundings.assign(self._node, self._method)
+                self._view = view
                 self._emit(Connected())
             else:
                 self._emit(event)
+
+    def _place(self, node: Identified | None) -> ViewKey | None:
+        """Return the view of a client that begins. Before anything it asks for is taken in: it may have no place."""
+        if node is None:
+            return None
+        self._node = replace(node, identities=identities(self._context.auth_context()))
+        return self._surroundings.assign(self._node, self._method)
 
     async def _flush_from_outside(self) -> None:
         try:
