@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from fnmatch import fnmatchcase
 
-from xds_server.policy.clients import Clients, shown
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xds_server.policy.clients import Clients, pattern, shown
 from xds_server.policy.errors import PolicyError
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Client
+from xds_server.protocol.identity import identities
 
 REST = """
 version: 1
@@ -25,7 +30,14 @@ services: {s: {deployments: {us-east-1: {endpoints: ["10.0.0.1:80"], capacity: 1
         ("spiffe://demo/*/web", ["spiffe://demo/a/web"], ["spiffe://demo/evil/a/web", "Spiffe://demo/a/web"]),
         ("*.us.example", ["a.us.example", "A.US.Example"], ["us.example", "a.b.us.example", "a.us.example.evil"]),
         ("**.us.example", ["a.b.us.example"], ["spiffe://x/.us.example", "a.us-example"]),
-        ("web.example", ["web.example"], ["webXexample"]),
+        (
+            "web.example",
+            ["web.example", "WEB.example"],
+            ["webXexample", "web.example:", "web.example.", "urn:web.example"],
+        ),
+        ("spiffe://a.example", ["spiffe://a.example"], ["a.example", "spiffe:"]),
+        ("*", ["web", "127"], ["urn:x", "a.b"]),
+        ("*b*c", ["bc", "abbcc"], ["abcd", "acb"]),
         ("**", ["a.example"], ["spiffe://demo/a"]),
     ],
 )
@@ -33,6 +45,25 @@ def test_patterns_are_anchored_and_stay_in_their_step(pattern: str, takes: list[
     clients = Clients([Client(pattern)])
     assert all(clients.may_speak([name], "id", "web", "us-east-1") for name in takes)
     assert not any(clients.may_speak([name], "id", "web", "us-east-1") for name in refuses)
+
+
+@given(st.text("ab*", max_size=6), st.text("ab", max_size=8))
+def test_a_pattern_takes_what_a_shell_would(text: str, name: str) -> None:
+    assert pattern(text).takes(name) == fnmatchcase(name, text)
+
+
+def test_a_pattern_with_many_stars_takes_no_time() -> None:
+    assert not pattern("*a" * 40 + "b").takes("a" * 512)
+    assert not pattern("**/x" * 40 + "b", "/").takes("/x" * 256)
+
+
+def test_names_are_of_the_kind_that_they_stand_under() -> None:
+    assert identities(
+        {"peer_uri": [b"monitor.example", b"spiffe://d/a", b"//x", b"1a:b"], "peer_dns": [b"a.b", b"c:d"]}
+    ) == (
+        "spiffe://d/a",
+        "a.b",
+    )
 
 
 def test_one_entry_must_take_the_whole_claim() -> None:
