@@ -302,7 +302,7 @@ class ServiceDecision:
     cluster `service@r` in view v, which Envoy applies by itself when r dies. `reasons[v][r]`: why `weights[v][r]` is
     what it is. `protection[v][r]`: None where the service has no deployment in r. `shed[v]`: what view v refuses;
     empty if none does. `half_open` are the weights of what may be sent twice, with a trickle to regions that are down;
-    empty if they are `weights`.
+    empty if they are `weights`. `stranded` are the views that seem to be cut off from wherever they could go: they try.
     """
 
     service: str
@@ -320,6 +320,7 @@ class ServiceDecision:
     reasons: tuple[tuple[str, ...], ...]
     shed: tuple[Shed | None, ...] = ()
     half_open: Table = ()
+    stranded: tuple[str, ...] = ()
 
 
 class FleetSize(NamedTuple):

@@ -128,6 +128,15 @@ def test_who_goes_down_again_and_again_is_ejected_for_longer_until_it_is_forgott
     assert life.see({}, DWELL_S + 1)[US] == STANDARD
 
 
+@pytest.mark.parametrize("silent", [Health.DRAINING, Health.UNKNOWN])
+def test_who_is_left_while_it_is_down_has_not_gone_down_twice(silent: Health) -> None:
+    life = Life()
+    for health in (Health.DOWN, silent, Health.DOWN, silent):
+        life.see({"us-east-1": health}, 30.0)
+    life.see({})
+    assert life.see({}, DWELL_S + 1)[US] == STANDARD
+
+
 @pytest.mark.parametrize("trouble", [Health.DOWN, Health.RECOVERING, Health.UNKNOWN, Health.DRAINING])
 def test_while_a_region_is_leaving_or_coming_nothing_changes_anywhere(trouble: Health) -> None:
     life = Life()

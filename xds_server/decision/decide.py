@@ -25,6 +25,7 @@ from dataclasses import replace
 from xds_server.decision.apportion import apportion
 from xds_server.decision.complete import complete
 from xds_server.decision.frame import (
+    Flows,
     Frame,
     Placed,
     Prior,
@@ -32,10 +33,19 @@ from xds_server.decision.frame import (
     full_capacity,
     rps_of,
     with_measured,
+    with_tries,
 )
 from xds_server.decision.half_open import trickle
 from xds_server.decision.measured import NOTHING_MEASURED, Measured
-from xds_server.decision.ordered import NOTHING_ORDERED, Ordered, fixed_rows, measured_under, verdicts_under
+from xds_server.decision.ordered import (
+    NOTHING_ORDERED,
+    Fixed,
+    Ordered,
+    filled,
+    fixed_rows,
+    measured_under,
+    verdicts_under,
+)
 from xds_server.decision.placing import eased
 from xds_server.decision.profiles import chosen
 from xds_server.decision.reasons import Facts, explain
@@ -81,23 +91,33 @@ def place(
     measured = measured_under(ordered, measured)
     base = with_measured(base, measured)
     verdicts = verdicts_under(ordered, base.regions, verdicts)
+    base = with_tries(base, verdicts)
     full = full_capacity(base, verdicts)
     if not any(c and v and v.serves for c, v in zip(full, verdicts, strict=True)):
-        return _no_region_serves(base, verdicts, prior, measured)
-    fixed = fixed_rows(ordered, base.regions, prior.weights if prior else None)
+        return _no_region_serves(base, verdicts, prior, measured, ordered)
+    standing = (prior.weights, prior.ordered) if prior else (None, NOTHING_ORDERED)
+    fixed = fixed_rows(ordered, base.regions, base.order[0], *standing)
     in_force = flows_of(base.demand, prior.weights) if prior else None
-    planned, optimum = eased(base, verdicts, full, in_force, fixed)
-    rows = tuple(
-        fixed[v] if v in fixed else apportion(f, TOTAL_WEIGHT, prior.weights[v] if prior else None)
-        for v, f in enumerate(optimum)
-    )
+    planned, optimum = eased(base, verdicts, full, in_force, fixed.rows)
+    rows = _rows(base.regions, optimum, prior, fixed, ordered)
     kept = _kept(base, verdicts, prior, rows, ordered) if prior and not forced else ("",) * len(rows)
-    kept = tuple(ordered.rows[base.regions[v]].reason if v in fixed else why for v, why in enumerate(kept))
-    weights = tuple(prior.weights[v] if prior and kept[v] and v not in fixed else row for v, row in enumerate(rows))
+    ours = {v: ordered.rows[base.regions[v]].reason for v in (*fixed.rows, *fixed.parts)}
+    held = {v: prior.weights[v] for v, why in enumerate(kept) if why and v not in ours} if prior else {}
+    weights = tuple(row if v not in held or not any(held[v]) else held[v] for v, row in enumerate(rows))
     shed = _shed(base, weights, full, shedding, measured)
-    decision = _weighed(base, verdicts, weights, kept, shed, planned=planned, full=full)
+    why = tuple(ours.get(v, words) for v, words in enumerate(kept))
+    decision = _weighed(base, verdicts, weights, why, shed, planned=planned, full=full)
     profiles = chosen(prior.profiles) if prior else ()
-    return Placed(_half_open(decision, base, fixed), base, verdicts, planned, measured, profiles)
+    return Placed(_half_open(decision, base, ours), base, verdicts, planned, measured, profiles)
+
+
+def _rows(regions: tuple[str, ...], optimum: Flows, prior: Prior | None, fixed: Fixed, ordered: Ordered) -> Table:
+    """Return the weights that are wanted: those that orders fix, else the nearest to the optimum."""
+    rows = []
+    for v, flows in enumerate(optimum):
+        row = fixed.rows.get(v) or apportion(flows, TOTAL_WEIGHT, prior.weights[v] if prior else None)
+        rows.append(filled(fixed.parts[v], row, ordered, regions) if v in fixed.parts else row)
+    return tuple(rows)
 
 
 def _shed(
@@ -113,7 +133,7 @@ def _shed(
 def _half_open(decision: ServiceDecision, base: Frame, fixed: Collection[int]) -> ServiceDecision:
     """Let a trickle of what may be sent twice go to regions that are down."""
     share = base.service.half_open
-    rows = trickle(share, decision.weights, decision.verdicts, base.cuts, fixed)
+    rows = trickle(share, decision.weights, decision.verdicts, base.cuts | base.tried, fixed)
     if not rows:
         return decision
     words = f"; half-open: {100 * share:.3g} % of reads and keyed writes try it"
@@ -167,7 +187,16 @@ def _weighed(
     overload = max(1.0, *(now / c for now, c in zip(load, full, strict=True) if c))
     refused = tuple(found.percent if found else 0 for found in shed)
     facts = Facts(
-        base.regions, verdicts, rps_of(planned), rps_of(load), base.order, base.latency_ms, overload, base.cuts, refused
+        base.regions,
+        verdicts,
+        rps_of(planned),
+        rps_of(load),
+        base.order,
+        base.latency_ms,
+        overload,
+        base.cuts,
+        refused,
+        base.tried,
     )
     return ServiceDecision(
         service=base.service.name,
@@ -184,23 +213,57 @@ def _weighed(
         protection=(),
         reasons=explain(facts, weights, kept),
         shed=shed,
+        stranded=tuple(base.regions[v] for v in sorted({v for v, _ in base.tried})),
     )
 
 
 def _no_region_serves(
-    base: Frame, verdicts: tuple[Verdict | None, ...], prior: Prior | None, measured: Measured
+    base: Frame, verdicts: tuple[Verdict | None, ...], prior: Prior | None, measured: Measured, ordered: Ordered
 ) -> Placed:
-    """Keep the weights in force, or place everything as if all were well; the plans are those of a healthy service."""
-    well = tuple(v and replace(v, health=Health.UNKNOWN, score=1.0, ramp=1.0) for v in verdicts)
-    held = place(base, well, prior)
-    why = "no region serves: the weights in force stay"
+    """Keep the weights in force, or place everything as if all were well; the plans are those of a healthy service.
+
+    Orders count as ever: rows that are fixed, and regions that are being left, unless all of them are.
+    """
+    left = [v is not None and v.health is Health.DRAINING for v in verdicts]
+    nowhere = all(gone for gone, v in zip(left, verdicts, strict=True) if v is not None)
+    well = tuple(
+        v if v is None or (gone and not nowhere) else replace(v, health=Health.UNKNOWN, score=1.0, ramp=1.0)
+        for v, gone in zip(verdicts, left, strict=True)
+    )
+    orders = replace(ordered, leaving={} if nowhere else ordered.leaving, capacity_rps={})
+    some = replace(
+        base, capacity=tuple(max(c, int(v is not None)) for c, v in zip(base.capacity, verdicts, strict=True))
+    )
+    held = place(some, well, prior, ordered=orders)
     decision = replace(
         held.decision,
         verdicts=verdicts,
         capacity_rps=(0.0,) * len(base.regions),
-        reasons=tuple(tuple(why if w else "0: " + why for w in row) for row in held.decision.weights),
+        reasons=_tried(held.decision, verdicts, prior, ordered),
     )
     return replace(held, decision=decision, measured=measured)
+
+
+def _tried(
+    decision: ServiceDecision, verdicts: tuple[Verdict | None, ...], prior: Prior | None, ordered: Ordered
+) -> tuple[tuple[str, ...], ...]:
+    """Return the reasons of weights that no region can answer for."""
+    found = []
+    for v, row in enumerate(decision.weights):
+        fixed = ordered.rows.get(decision.regions[v])
+        stays = prior is None or prior.weights[v] == row
+        what = fixed.reason if fixed else "the weights in force stay" if stays else "placed as if all were well"
+        found.append(tuple(_try(weight, verdict, what) for weight, verdict in zip(row, verdicts, strict=True)))
+    return tuple(found)
+
+
+def _try(weight: int, verdict: Verdict | None, what: str) -> str:
+    why = f"no region serves: {what}"
+    if verdict is not None and verdict.health is Health.DRAINING:
+        return (
+            f"{why}; {verdict.reason}, but there is nowhere else to go" if weight else f"0: draining: {verdict.reason}"
+        )
+    return why if weight else f"0: {why}"
 
 
 def _small(row: Row, before: Row, limit: float) -> bool:

@@ -17,7 +17,7 @@ from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
 from xds_server.decision.profiles import Choice, Choices, Standings
 from xds_server.decision.protection import protect
 from xds_server.decision.shedding import NOTHING_SHED, Shedding
-from xds_server.model import Protection, ServiceDecision, Table, Verdict
+from xds_server.model import Health, Protection, ServiceDecision, Table, Verdict
 from xds_server.policy.types import Policy, Service
 
 UNIT = 1_000_000
@@ -40,6 +40,8 @@ class Frame:
     order: tuple[tuple[int, ...], ...]
     protection: tuple[tuple[Protection | None, ...], ...]
     cuts: frozenset[tuple[int, int]] = frozenset()
+    tried: frozenset[tuple[int, int]] = frozenset()
+    """Cut links, as (view, region), that count as whole: the view has nowhere else to go."""
     returning: Mapping[tuple[int, int], float] = field(default_factory=dict)
     judged: frozenset[int] = frozenset()
     variants: dict[tuple[int, int, Choice | None], tuple[Protection | None, ...]] = field(default_factory=dict)
@@ -95,11 +97,6 @@ def with_measured(base: Frame, measured: Measured) -> Frame:
     )
 
 
-def closed_links(base: Frame, measured: Measured) -> frozenset[tuple[int, int]]:
-    """Return the links that are cut or return."""
-    return cut_links(base, measured) | returning_links(base, measured).keys()
-
-
 def returning_links(base: Frame, measured: Measured) -> Mapping[tuple[int, int], float]:
     """Return the links that return, with how much of their share has."""
     place = {name: i for i, name in enumerate(base.regions)}
@@ -125,11 +122,30 @@ def _latencies(base: Frame, measured: Measured) -> tuple[tuple[float, ...], ...]
 
 
 def cut_links(base: Frame, measured: Measured) -> frozenset[tuple[int, int]]:
-    """Return the cut links as (view, region); not those of a view with nowhere else to go: a try beats an error."""
+    """Return the cut links as (view, region)."""
     place = {name: i for i, name in enumerate(base.regions)}
-    cuts = {(place[v], place[r]) for v, r in measured.cuts if v in place and r in place}
-    deployed = base.order[0]
-    return frozenset((v, r) for v, r in cuts if not all((v, other) in cuts for other in deployed))
+    return frozenset((place[v], place[r]) for v, r in measured.cuts if v in place and r in place)
+
+
+def with_tries(base: Frame, verdicts: tuple[Verdict | None, ...]) -> Frame:
+    """Return the frame without the cuts of a view that has nowhere else to go: a try beats an error.
+
+    Somewhere to go is a region that serves and is not being left; without any such region one that serves, else one
+    with a deployment. So a view that reaches only a region that is evacuated is moved step by step like all others.
+    """
+    if not base.cuts:
+        return base
+    serving = [r for r, v in enumerate(verdicts) if v and v.serves and base.capacity[r]]
+    staying = [r for r in serving if (v := verdicts[r]) and v.health is not Health.DRAINING]
+    goals = staying or serving or base.order[0]
+    tried = frozenset((v, r) for v, r in base.cuts if all((v, goal) in base.cuts for goal in goals))
+    if not tried:
+        return base
+    costs = tuple(
+        tuple(round(1000 * base.latency_ms[v][r]) if (v, r) in tried else us for r, us in enumerate(row))
+        for v, row in enumerate(base.cost_us)
+    )
+    return replace(base, cuts=base.cuts - tried, tried=base.tried | tried, cost_us=costs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,18 @@
                 are placed on the capacity that is left beside them
     capacity    takes the place of what the policy says and agents report
 
-An evacuation is stronger than a fixed row: what the row gives the leaving region goes to the row's other regions, in
-proportion; a row with nobody else in it is decided as if it were not fixed. A drill does not touch a fixed row. A fixed
+An evacuation is stronger than a fixed row: what the row gives the leaving region goes, as far as it has moved, to the
+row's other regions, in proportion; of a row with nobody else in it, it goes where it would if the row were not fixed. A
+row that is held has already lost what had moved when it was last decided. A drill does not touch a fixed row. A fixed
 row is stronger than a verdict: it may send traffic to a region that is down, and Envoy's reflex takes it from there.
 Rejected: mending such a row quietly, which would be an automation that beats the operator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from xds_server.decision.apportion import apportion
 from xds_server.decision.measured import Measured
@@ -90,35 +92,68 @@ def measured_under(ordered: Ordered, measured: Measured) -> Measured:
     return replace(measured, capacity_rps={**measured.capacity_rps, **ordered.capacity_rps})
 
 
-def fixed_rows(ordered: Ordered, regions: tuple[str, ...], in_force: Table | None) -> dict[int, Row]:
-    """Return the rows that orders fix, by the number of their view."""
-    rows = {}
+class Fixed(NamedTuple):
+    """The rows that orders fix, by the number of their view; `parts`: what is fixed of rows that are so in part."""
+
+    rows: dict[int, Row]
+    parts: dict[int, Row]
+
+
+def fixed_rows(
+    ordered: Ordered,
+    regions: tuple[str, ...],
+    deployed: Collection[int],
+    in_force: Table | None,
+    before: Ordered = NOTHING_ORDERED,
+) -> Fixed:
+    """Return what orders fix. `before` are the orders under which the rows in force were decided.
+
+    What an order gives to a region in which the service is not deployed any more is shared by the rest.
+    """
+    rows, parts = dict[int, Row](), dict[int, Row]()
+    gone = _moved(ordered)
+    since = {region: _since(moved, _moved(before).get(region, 0.0)) for region, moved in gone.items()}
     for v, view in enumerate(regions):
         fixed = ordered.rows.get(view)
         if fixed is None:
             continue
-        row = _given(fixed.weights, regions) if fixed.weights is not None else in_force[v] if in_force else None
-        row = _without_leaving(row, ordered, regions) if row is not None else None
-        if row is not None:
-            rows[v] = row
-    return rows
+        held = fixed.weights is None
+        row = (
+            _given(fixed.weights, regions, deployed) if fixed.weights is not None else in_force[v] if in_force else None
+        )
+        if row is None or not any(row):
+            continue
+        kept = _without_leaving(row, regions, since if held else gone, gone.keys())
+        (rows if sum(kept) == TOTAL_WEIGHT else parts)[v] = kept
+    return Fixed(rows, parts)
 
 
-def _given(weights: tuple[tuple[str, int], ...], regions: tuple[str, ...]) -> Row | None:
+def filled(part: Row, free: Row, ordered: Ordered, regions: tuple[str, ...]) -> Row:
+    """Return a row of which a part is fixed, filled up with what it would be otherwise, without what is being left."""
+    left = _moved(ordered).keys()
+    others = tuple(0 if region in left else weight for region, weight in zip(regions, free, strict=True))
+    more = apportion(others if any(others) else free, TOTAL_WEIGHT - sum(part))
+    return tuple(a + b for a, b in zip(part, more, strict=True))
+
+
+def _moved(ordered: Ordered) -> dict[str, float]:
+    return {region: one.moved for region, one in ordered.leaving.items() if not one.drill}
+
+
+def _since(now: float, before: float) -> float:
+    """Return what part of the rest has moved since a part had moved."""
+    return max(0.0, 1.0 - (1.0 - now) / (1.0 - before)) if before < 1.0 else 0.0
+
+
+def _given(weights: tuple[tuple[str, int], ...], regions: tuple[str, ...], deployed: Collection[int]) -> Row | None:
     by_region = dict(weights)
-    parts = tuple(by_region.get(region, 0) for region in regions)
+    parts = tuple(by_region.get(region, 0) if r in deployed else 0 for r, region in enumerate(regions))
     return apportion(parts, TOTAL_WEIGHT) if any(parts) else None
 
 
-def _without_leaving(row: Row, ordered: Ordered, regions: tuple[str, ...]) -> Row | None:
-    """Take from leaving regions what has moved, and give it to the others of the row in proportion."""
-    moved = {region: one.moved for region, one in ordered.leaving.items() if not one.drill}
-    kept = [weight - round(weight * moved.get(region, 0.0)) for region, weight in zip(regions, row, strict=True)]
-    staying = [0 if region in moved else weight for region, weight in zip(regions, row, strict=True)]
-    freed = TOTAL_WEIGHT - sum(kept)
-    if not freed:
-        return row
-    if not any(staying):
-        return None
-    more = apportion(tuple(staying), freed)
+def _without_leaving(row: Row, regions: tuple[str, ...], moved: Mapping[str, float], left: Collection[str]) -> Row:
+    """Take what has moved from the regions that are left, and give it to the others of the row, in proportion."""
+    kept = tuple(weight - round(weight * moved.get(region, 0.0)) for region, weight in zip(regions, row, strict=True))
+    staying = tuple(0 if region in left else weight for region, weight in zip(regions, row, strict=True))
+    more = apportion(staying, TOTAL_WEIGHT - sum(kept))
     return tuple(a + b for a, b in zip(kept, more, strict=True))

@@ -71,7 +71,7 @@ def _place(
     """Return the capacities planned with, and the optimal flows within them (scaled evenly if they do not fit)."""
     free = 1.0 - base.service.reserve
     window = 1000 * base.service.latency_tolerance_ms
-    planned = tuple(scaled(c, free if v and v.serves else 0.0) for c, v in zip(full, verdicts, strict=True))
+    planned = tuple(max(1, scaled(c, free)) if c and v and v.serves else 0 for c, v in zip(full, verdicts, strict=True))
     result = allocate(base.demand, planned, base.cost_us, previous=in_force, window=window)
     ramps = [v.ramp if v and v.serves else 1.0 for v in verdicts]
     judged = base.judged if in_force else frozenset()

@@ -42,6 +42,8 @@ DEGRADED, OFFENDER, ALL_BAD = "degraded", "repeat-offender", "all-bad"
 
 BY_HEALTH = frozenset({DEGRADED, OFFENDER, ALL_BAD})
 _QUIET = frozenset({Health.HEALTHY, Health.DEGRADED})
+_SAYS_NOTHING = frozenset({Health.UNKNOWN, Health.DRAINING})
+"""Of whether a region that was down still is: being left while it is down, and no more, is not a second fall."""
 
 
 class Choice(NamedTuple):
@@ -155,7 +157,7 @@ def _counted(standing: Standing, verdict: Verdict, now: float) -> Standing:
     falls = 0 if forgotten else standing.falls
     if down and not standing.down:
         return replace(standing, falls=falls + 1, fell_at=now, down=True)
-    still = down or (standing.down and verdict.health is Health.UNKNOWN)
+    still = down or (standing.down and verdict.health in _SAYS_NOTHING)
     return replace(standing, falls=falls, down=still) if (falls, still) != (standing.falls, standing.down) else standing
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from xds_server.model import TOTAL_WEIGHT, Health, Row, ServiceDecision, Table, Verdict
 
+TRIED = "; it seems to be out of reach from here, but there is nowhere else to go: tried"
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -20,7 +22,7 @@ class Facts:
     `planned_rps` is what routing may use of a region now (capacity × score × ramp, less the reserve), `load_rps` what
     it gets, `cuts` the (view, region) links that are cut, `order[v]` the regions with a deployment from the nearest to
     the farthest, `latency_ms[v][r]` round trips, `shed[v]` the percentage of its requests that a view refuses (empty:
-    none does).
+    none does), `tried` links that are used although they seem to be cut.
     """
 
     regions: tuple[str, ...]
@@ -32,6 +34,7 @@ class Facts:
     overload: float
     cuts: frozenset[tuple[int, int]] = frozenset()
     shed: tuple[int, ...] = ()
+    tried: frozenset[tuple[int, int]] = frozenset()
 
 
 def explain(facts: Facts, weights: Table, kept: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -108,7 +111,8 @@ def _row(facts: Facts, row: Row, view: int, words: _Words, kept: str) -> tuple[s
         if row[region]:
             capped = f"capped at {100 * row[region] / TOTAL_WEIGHT:.3g} %: {status}; {words.spare}"
             held = capped if status and row[region] < TOTAL_WEIGHT else status
-            reasons[region] = _share(facts, view, region, held, nearer) + suffix
+            tried = TRIED if (view, region) in facts.tried else ""
+            reasons[region] = _share(facts, view, region, held, nearer) + tried + suffix
         elif (view, region) in facts.cuts:
             reasons[region] = f"0: {status}, others can"
         if status:

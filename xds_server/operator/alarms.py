@@ -20,7 +20,7 @@ from xds_server.operator.views import PolicyStatus
 from xds_server.orders.types import Phase, Standing
 from xds_server.orders.words import what
 from xds_server.rollout.quarantine import Held
-from xds_server.rollout.words import short_of
+from xds_server.rollout.words import is_short, short_of
 from xds_server.transport.clients import ClientStatus
 
 MOST_NAMED = 3
@@ -92,7 +92,7 @@ def _verdicts(decision: Decision, wall_minus_now: float) -> Iterator[Alarm]:
 
 def _short(decision: Decision) -> Iterator[Alarm]:
     for service in decision.services:
-        if service.overload > 1.0:
+        if is_short(service):
             words = f"{service.service}: {short_of(service)}"
             yield Alarm("alarm", "capacity.short", words, None, "", service.service)
 

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from xds_server.decision.complete import complete
-from xds_server.decision.frame import Frame, Placed, with_measured
+from xds_server.decision.frame import Frame, Placed, with_measured, with_tries
 from xds_server.decision.measured import Measured
 from xds_server.decision.profiles import Choices
 from xds_server.model import ServiceDecision, Verdict
@@ -70,7 +70,7 @@ class Backlog:
             if left < 0:
                 return
             due, decision = self._waiting.pop(name), decisions[name]
-            base = with_measured(frames[name], due.measured)
+            base = with_tries(with_measured(frames[name], due.measured), due.verdicts)
             placed = Placed(decision, base, due.verdicts, due.planned, due.measured, due.profiles)
             self._ready[name] = complete(placed, decision.reflex)
 

@@ -16,9 +16,10 @@ from types import MappingProxyType
 from typing import Any
 
 from xds_server.decision.addresses import AddressBook
+from xds_server.decision.carry import carried
 from xds_server.decision.complete import complete
 from xds_server.decision.decide import place
-from xds_server.decision.frame import Frame, Prior, closed_links, frame
+from xds_server.decision.frame import Frame, Prior, frame
 from xds_server.decision.health import HealthBook
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
 from xds_server.decision.profiles import Choice, chosen, follow, next_change, remembered
@@ -210,7 +211,7 @@ class Track:
             after = stand_in(placed, before)
         shedding = in_force(after, prior.shedding if prior else NOTHING_SHED, now)
         self._wake(name, shedding.settles_at(now), next_change(profiles, now))
-        closed = closed_links(base, measured)
+        closed = placed.base.cuts | placed.base.returning.keys()
         return self._replace(
             after, Prior(after.weights, after.verdicts, after.reflex, closed, wanted, shedding, profiles)
         )
@@ -291,9 +292,9 @@ class Track:
                     self.replaced_by_key[view, resource.key] = known
 
     def _prior(self, base: Frame, verdicts: tuple[Verdict | None, ...]) -> Prior | None:
-        regions, prior = self.priors.get(base.service.name, ((), None))
-        if prior is None or regions != base.regions:
+        if (found := self.priors.get(base.service.name)) is None:
             return None
+        prior = carried(*found, base)
         return prior if prior.verdicts else replace(prior, verdicts=verdicts)
 
 

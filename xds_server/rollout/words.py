@@ -27,18 +27,34 @@ def moves(before: ServiceDecision | None, after: ServiceDecision, now: float) ->
         fields = (("service", after.service), ("views", str(len(views))))
         events.append(Event("weights.changed", now, f"{after.service} from {'; from '.join(views)}", "info", fields))
     events += [*_refusals(before, after, now), *_profiles(before, after, now)]
-    was = before.overload if before is not None else 1.0
-    if after.overload > 1.0 and was <= 1.0:
+    was, is_ = (of is not None and is_short(of) for of in (before, after))
+    if is_ and (not was or (before is not None and set(after.stranded) - set(before.stranded))):
         short = f"{after.service}: {short_of(after)}"
         events.append(Event("capacity.short", now, short, "alarm", (("service", after.service),)))
-    elif after.overload <= 1.0 < was:
-        fits = f"{after.service}: demand fits again"
+    elif was and not is_:
+        again = "demand fits again" if before is not None and before.overload > 1.0 else "every view is served again"
+        fits = f"{after.service}: {again}"
         events.append(Event("capacity.fits", now, fits, "info", (("service", after.service),)))
     return events
 
 
+def is_short(decision: ServiceDecision) -> bool:
+    """Return whether there is less than what is wanted: of capacity, or of regions that a view can reach."""
+    return decision.overload > 1.0 or bool(decision.stranded) or not any(decision.capacity_rps)
+
+
 def short_of(decision: ServiceDecision) -> str:
     """Return by how much the capacity is too small, and who bears it."""
+    if not any(decision.capacity_rps):
+        return "no region serves"
+    if decision.stranded:
+        views = ", ".join(decision.stranded)
+        cut_off = f"from {views}, every region that could serve seems to be out of reach: tried all the same"
+        return cut_off if decision.overload <= 1.0 else f"{cut_off}; {_too_much(decision)}"
+    return _too_much(decision)
+
+
+def _too_much(decision: ServiceDecision) -> str:
     if decision.shed:
         return f"demand exceeds capacity, it is {decision.overload:.0%} of it"
     return f"demand exceeds capacity, every region at {decision.overload:.0%}"
