@@ -34,7 +34,7 @@ from xds_server.protocol.events import Acked, Nacked
 from xds_server.snapshot.kinds import kind_of
 from xds_server.snapshot.resource import Snapshot, TypeUrl
 from xds_server.transport.clients import ClientEvent
-from xds_server.transport.memory import LOOK_EVERY_S
+from xds_server.transport.memory import LOOK_EVERY_S, collect_seldom
 from xds_server.transport.publisher import Publisher
 from xds_server.transport.server import XdsServer
 
@@ -53,6 +53,7 @@ _IDLE_REACH = 2.0
 
 def fleet(run: Run) -> list[Figure]:
     """Measure each size in both variants."""
+    collect_seldom()  # as `serve` does
     figures = []
     for services, streams in run.pick(((10, 1_000), (10, 5_000), (10, 10_000), (1_000, 1_000)), ((10, 100),)):
         pairs = _pairs(services)

@@ -44,7 +44,7 @@ REFILL = 2**20
 """A window update is sent each time this much was read."""
 BACK_OFF_S = 0.5
 BACK_OFF_MOST_S = 5.0
-ANSWER_S = 5.0
+ANSWER_S = 15.0
 """How long a connection may be silent at its beginning."""
 
 TYPES = (TypeUrl.CLUSTER, TypeUrl.ENDPOINT, TypeUrl.LISTENER, TypeUrl.ROUTE)

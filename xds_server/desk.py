@@ -57,6 +57,7 @@ from xds_server.store.record_files import RECORD
 from xds_server.store.recorder import Recorder
 from xds_server.store.state import KeptPolicy, State
 from xds_server.transport.clients import ClientEvent, ClientStatus
+from xds_server.transport.memory import collect_seldom
 from xds_server.transport.options import TransportOptions
 from xds_server.transport.publisher import Publisher
 from xds_server.transport.server import XdsServer
@@ -180,6 +181,7 @@ class Desk:
         scheme = "http" if self._access.https is None else "https"
         words = f"serving xDS on {addresses['xds']}, admin on {scheme}://{addresses['admin']}/"
         self._tell(Event("server.ready", now(), words))
+        collect_seldom()
         gc.freeze()  # a full collection would go through the policy and all decisions, for nothing, at every edit
         print(json.dumps({"event": "ready", **addresses, "pid": os.getpid()}), flush=True)  # noqa: T201
 

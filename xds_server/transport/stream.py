@@ -159,11 +159,12 @@ class ClientStream:
 
     async def _first_request(self) -> Any:
         limit = self._surroundings.options.first_request_s
+        problem = f"no request within {limit:g} s"
+        alarm = asyncio.get_running_loop().call_later(limit, self.close, Code.DEADLINE_EXCEEDED, problem)
         try:
-            async with asyncio.timeout(limit):
-                return await self._context.read()
-        except TimeoutError as error:
-            raise ProtocolError(Code.DEADLINE_EXCEEDED, f"no request within {limit:g} s") from error
+            return await self._context.read()
+        finally:
+            alarm.cancel()
 
     def _hear(self, data: bytes) -> None:
         if not self._bucket.take(self._surroundings.now()):
