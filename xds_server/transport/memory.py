@@ -5,8 +5,9 @@ first request alone is 61 KB) lies below what it keeps. Measured with 500 client
 each after they have left, are kept without need. `malloc_trim` returns whole free pages wherever they lie; it takes
 milliseconds, in a thread, without the interpreter's lock. Elsewhere than on glibc there is nothing to do.
 
-The interpreter's own search for garbage goes through all that every client keeps, each time it is a quarter more: 0.2 s
-during which nobody is served, at 4,000 clients, and a tenth of what their coming costs. `collect_seldom` more than halves that.
+The interpreter's own search for garbage goes through all that every client keeps, each time it is a quarter more: at
+4,000 clients 0.2 s during which nobody is served, and a tenth of what their coming costs. `collect_seldom` more than
+halves that.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 MIB = 1024 * 1024
 READ_AHEAD_BYTES = MIB // 4
-"""How much of a stream a client may send before it is read: four first requests, or a second of access logs from afar."""
+"""How much of a stream a client may send before it is read: four first requests."""
 
 
 @dataclass(frozen=True, slots=True)
