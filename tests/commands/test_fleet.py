@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 from tests.operator.world import HELD, Process, client, serving
 from tests.signals.world import in_loop
 from xds_server.cli import main
-from xds_server.operator.fleet_table import fleet_table, plain, since
+from xds_server.operator.fleet_table import fleet_table, since
+from xds_server.operator.printable import plain
 from xds_server.operator.views import fleet_json
 
 

@@ -10,11 +10,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.access.test_judgement import lines
 from tests.operator.world import HELD, Process, Site, client, decision, serving
 from tests.signals.world import LIMIT_S, in_loop, until
 from xds_server.model import Event, LoadReport
 from xds_server.operator import broadcast
-from xds_server.operator.broadcast import MOST_VIEWERS, Broadcast, Taken, Topic
+from xds_server.operator.access import Door, Guard
+from xds_server.operator.broadcast import MOST_OF_ONE, MOST_VIEWERS, Broadcast, Taken, Topic
 from xds_server.operator.live_views import MOST_FLOWS, live_traffic
 
 
@@ -192,6 +194,26 @@ async def test_only_so_many_may_follow_and_a_place_is_free_again() -> None:
 
         while not await let_in():
             pass
+        for response in streams:
+            response.close()
+
+
+@in_loop
+async def test_one_name_leaves_places_to_others() -> None:
+    def as_(name: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {name}"}
+
+    async with serving(Process(), door=Door(Guard(lines(viv="view", eve="view")))) as site, asyncio.timeout(LIMIT_S):
+        path = site.base + "/api/v1/stream"
+        streams = [await site.session.get(path, headers=as_("eve")) for _ in range(MOST_OF_ONE)]
+        assert {one.status for one in streams} == {200}
+        full = await site.send("GET", "/api/v1/stream", headers=as_("eve"))
+        assert (full.status, full.json["detail"]) == (
+            503,
+            f"{MOST_OF_ONE} follow already as eve, as many as are let in by one name",
+        )
+        streams.append(await site.session.get(path, headers=as_("viv")))
+        assert streams[-1].status == 200
         for response in streams:
             response.close()
 

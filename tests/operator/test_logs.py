@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from xds_server.model import Event
-from xds_server.operator.logs import LOGGER, log_event, set_up
+from xds_server.operator.logs import LOGGER, Style, log_event, set_up
 
 DOWN = Event(
     "region.down",
@@ -59,6 +59,19 @@ def test_json_has_the_same_pairs() -> None:
         "score": "0.00",
         "note": "",
     }
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_what_could_steer_a_terminal_is_escaped(style: Style) -> None:
+    out = io.StringIO()
+    words = "a\x9b2J\u2028\u202e b\x1b[2J é \U000e0001"
+    log_event(set_up("info", style, out), Event("region.up", 1.0, words))
+    line = out.getvalue().rstrip("\n")
+    assert line.isprintable()
+    assert "é" in line
+    escaped = line.partition("message=")[2] if style == "text" else line
+    found = json.loads(escaped)
+    assert (found if style == "text" else found["message"]) == words
 
 
 @pytest.mark.parametrize(("level", "lines"), [("info", 2), ("warning", 1), ("error", 0)])

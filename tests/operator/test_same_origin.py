@@ -102,3 +102,23 @@ async def test_a_rebound_name_is_refused_on_every_path() -> None:
 async def test_a_name_that_was_given_is_answered() -> None:
     async with serving(Process(), names=("XDS.internal",)) as site:
         assert (await site.send("GET", "/live", headers={"host": "xds.internal:19000"})).status == 200
+
+
+@in_loop
+async def test_no_answer_may_be_embedded_or_taken_for_something_else() -> None:
+    async with serving(Process()) as site:
+        for path, host in (
+            ("/", ""),
+            ("/live", ""),
+            ("/api/v1/fleet", ""),
+            ("/nothing", ""),
+            ("/live", "evil.example"),
+        ):
+            async with site.session.get(site.base + path, headers={"host": host} if host else {}) as response:
+                found = response.headers
+            assert found["x-content-type-options"] == "nosniff", path
+            assert found["cross-origin-resource-policy"] == "same-origin"
+            assert found.getall("content-security-policy") == ["frame-ancestors 'none'"]
+        async with site.session.get(f"{site.base}/page/main.js") as response:
+            (policy,) = response.headers.getall("content-security-policy")
+        assert policy.startswith("default-src 'none'")

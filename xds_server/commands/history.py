@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from xds_server.commands.fleet import admin_option
 from xds_server.commands.process import ask
 from xds_server.commands.terminal import show, show_json, style
 from xds_server.operator.history_lines import difference_lines, entry_line, entry_lines
+from xds_server.operator.printable import dumped
 
 EVERY_S = 1.0
 PAGE = 1_000
@@ -95,7 +95,7 @@ def events(*, admin: str, follow: bool, limit: int, as_json: bool) -> None:
     page = ask(admin, "/api/v1/events", {"limit": limit})
     try:
         for event in _following(admin, page) if follow else page["events"]:
-            line = json.dumps(event, ensure_ascii=False) if as_json else entry_line(event, colours)
+            line = dumped(event) if as_json else entry_line(event, colours)
             click.echo(line, color=True)
     except KeyboardInterrupt:
         return

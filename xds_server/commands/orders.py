@@ -18,6 +18,7 @@ import click
 from xds_server.commands.fleet import admin_option
 from xds_server.commands.process import ask, order
 from xds_server.operator.order_table import effects_table, orders_table
+from xds_server.operator.printable import plain
 
 STOPPED = 4
 """The exit code if an evacuation stopped or was rolled back before all traffic was off."""
@@ -265,7 +266,7 @@ def _give(
     if not as_json:
         click.echo(effects_table(shown))
     if shown["refusals"] and not force:
-        raise click.ClickException("refused by the policy's rules:\n  " + "\n  ".join(shown["refusals"]))
+        raise click.ClickException("refused by the policy's rules:\n  " + "\n  ".join(map(plain, shown["refusals"])))
     if not yes and not as_json:
         click.confirm("Do it?", abort=True)
     given = order(admin, "/api/v1/orders", body | {"if_version": shown["version"]})
@@ -274,7 +275,7 @@ def _give(
 
 
 def _given(given: Json) -> str:
-    return f"{given['id']}: {given['what']}, by {given['author']}, ends {given['ends']}"
+    return plain(f"{given['id']}: {given['what']}, by {given['author']}, ends {given['ends']}")
 
 
 def _end(
@@ -288,7 +289,7 @@ def _end(
         body = {"author": author, "reason": reason, "if_version": version}
         answer = order(admin, f"/api/v1/orders/{one['id']}/end", body)
         version = answer["version"]
-        click.echo(json.dumps(answer) if as_json else f"{one['id']}: ending")
+        click.echo(json.dumps(answer) if as_json else plain(f"{one['id']}: ending"))
 
 
 def _follow(admin: str, identity: str) -> None:
@@ -301,13 +302,13 @@ def _follow(admin: str, identity: str) -> None:
             over = next((one for one in found["ended"] if one["id"] == identity), None)
             if over is None or not was_off:
                 why = over["why"] if over else "it is not in force any more"
-                raise click.ClickException(f"{identity} is over: {why}")
-            click.echo(over["report"]["words"])
+                raise click.ClickException(plain(f"{identity} is over: {why}"))
+            click.echo(plain(over["report"]["words"]))
             return
         told = _progress(one, told)
         was_off |= one["phase"] == "moved"
         if one["phase"] in {"stopped", "returning"} or (was_off and one["told"]):
-            click.echo(one["report"]["words"])
+            click.echo(plain(one["report"]["words"]))
             if not was_off:
                 sys.exit(STOPPED)
             return
@@ -330,5 +331,5 @@ def _progress(one: Json, told: str) -> str:
     detail = f"; {one['detail']}" if one["detail"] else ""
     line = f"{one['phase']}, {one['moved']:.0%} moved{detail}"
     if line != told:
-        click.echo(line)
+        click.echo(plain(line))
     return line

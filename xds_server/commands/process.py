@@ -16,6 +16,7 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Requ
 import click
 
 from xds_server.commands.credentials import HINT, explained, files, tls, token
+from xds_server.operator.printable import plain
 
 TIMEOUT_S = 30.0
 
@@ -76,4 +77,5 @@ def _problem(url: str, error: HTTPError) -> str:
     if error.headers.get_content_type() == "application/problem+json":
         with contextlib.suppress(ValueError, KeyError, TypeError):
             detail = str(json.loads(text)["detail"])
+    detail = plain(detail)
     return f"{detail}; {HINT}" if error.code == HTTPStatus.UNAUTHORIZED else detail

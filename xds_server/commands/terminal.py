@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable
 
 import click
+
+from xds_server.operator.printable import dumped
 
 Style = Callable[..., str]
 
@@ -24,4 +25,4 @@ def show(lines: Iterable[str]) -> None:
 
 def show_json(value: object) -> None:
     """Print a value for programs."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(dumped(value, indent=2))

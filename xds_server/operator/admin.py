@@ -196,8 +196,8 @@ class AdminApp:
     async def _openapi(self, _: Request) -> Response:
         return _json(document(__version__))
 
-    async def _stream(self, _: Request) -> Response:
-        return stream(self.broadcast)
+    async def _stream(self, request: Request) -> Response:
+        return stream(self.broadcast, author_of(request))
 
     async def _decision(self, request: Request) -> Response:
         source, service = self._source, request.query_params.get("service")

@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -29,6 +30,9 @@ SHARE = 0.05
 
 MOST_VIEWERS = 64
 """Of 256 connections of the admin side: people's pages must not keep Prometheus out."""
+
+MOST_OF_ONE = 16
+"""Under one name, which may be that of a few screens: one token must not keep everybody else out."""
 
 
 class Taken(NamedTuple):
@@ -84,7 +88,7 @@ class Broadcast:
         self._heartbeat_s = heartbeat_s
         self._topics = topics
         self._slots: tuple[_Slot, ...] = ()
-        self._viewers = 0
+        self._viewers: Counter[str] = Counter()
         self._watched = asyncio.Event()
         self._changed = asyncio.Event()
         self._closed = False
@@ -92,7 +96,11 @@ class Broadcast:
     @property
     def viewers(self) -> int:
         """Return how many watch."""
-        return self._viewers
+        return self._viewers.total()
+
+    def viewers_of(self, who: str) -> int:
+        """Return how many watch under a name; none under the empty one, which nobody has."""
+        return self._viewers[who] if who else 0
 
     async def run(self) -> None:
         """Look for as long as the task lives. When it ends, streams end: a viewer must not take silence for calm."""
@@ -112,16 +120,16 @@ class Broadcast:
         self._wake()
 
     @contextlib.contextmanager
-    def viewing(self) -> Iterator[None]:
+    def viewing(self, who: str = "") -> Iterator[None]:
         """Count a viewer while the block runs. The first begins with empty slots: what they held is old."""
-        if not self._viewers:
+        if not self.viewers:
             self._slots = tuple(map(_Slot, self._topics))
-        self._viewers += 1
+        self._viewers[who] += 1
         self._watched.set()
         try:
             yield
         finally:
-            self._viewers -= 1
+            self._viewers -= Counter((who,))
             if not self._viewers:
                 self._watched.clear()
 

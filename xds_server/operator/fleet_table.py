@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from xds_server.operator.printable import plain
 from xds_server.operator.views import SHORT_TYPES
 
 Json = Mapping[str, Any]
@@ -60,11 +61,6 @@ def since(seconds: float) -> str:
     if whole < _DAY:
         return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02}m"
     return f"{whole // _DAY}d{whole % _DAY // _HOUR:02}h"
-
-
-def plain(text: str) -> str:
-    """Return text on one line that cannot steer a terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _head(types: Sequence[str]) -> list[_Cell]:

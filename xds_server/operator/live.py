@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from xds_server.model import Decision
 from xds_server.operator.alarms import Picture, alarm_json, alarms
-from xds_server.operator.broadcast import MOST_VIEWERS, Broadcast, Taken, Topic
+from xds_server.operator.broadcast import MOST_OF_ONE, MOST_VIEWERS, Broadcast, Taken, Topic
 from xds_server.operator.events import EventLog
 from xds_server.operator.live_views import live_decision, live_events, live_fleet, live_traffic
 from xds_server.operator.order_desk import OrderDesk
@@ -109,22 +109,25 @@ def live_topics(source: Watched) -> tuple[Topic, ...]:
     )
 
 
-def stream(broadcast: Broadcast) -> Response:
-    """Return one viewer's stream. Raises a 503 when there are as many viewers as are let in."""
+def stream(broadcast: Broadcast, who: str) -> Response:
+    """Return a stream to a viewer of this name, if it has one. Raises a 503 when as many follow as are let in."""
     if broadcast.viewers >= MOST_VIEWERS:
         raise HTTPException(503, f"{MOST_VIEWERS} viewers follow already, as many as are let in")
-    return _Live(broadcast)
+    if broadcast.viewers_of(who) >= MOST_OF_ONE:
+        raise HTTPException(503, f"{MOST_OF_ONE} follow already as {who}, as many as are let in by one name")
+    return _Live(broadcast, who)
 
 
 class _Live(StreamingResponse):
     """Counts as a viewer for as long as it is sent."""
 
-    def __init__(self, broadcast: Broadcast) -> None:
+    def __init__(self, broadcast: Broadcast, who: str) -> None:
         headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
         super().__init__(broadcast.frames(), media_type="text/event-stream", headers=headers)
         self._broadcast = broadcast
+        self._who = who
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until either side ends it."""
-        with self._broadcast.viewing():
+        with self._broadcast.viewing(self._who):
             await super().__call__(scope, receive, send)

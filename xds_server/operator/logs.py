@@ -7,7 +7,6 @@ store see the same. Lines of libraries come through the same two formats, at `wa
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Literal, TextIO
 
 from xds_server.model import Event
+from xds_server.operator.printable import dumped
 
 LOGGER = "xds_server"
 
@@ -54,7 +54,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        return json.dumps(dict(_pairs(self, record)), ensure_ascii=False)
+        return dumped(dict(_pairs(self, record)))
 
 
 def _pairs(formatter: logging.Formatter, record: logging.LogRecord) -> Iterator[tuple[str, str]]:
@@ -74,4 +74,4 @@ def _pairs(formatter: logging.Formatter, record: logging.LogRecord) -> Iterator[
 
 
 def _value(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) and text.isprintable() else json.dumps(text, ensure_ascii=False)
+    return text if _PLAIN.fullmatch(text) and text.isprintable() else dumped(text)

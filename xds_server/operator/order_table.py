@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from xds_server.operator.plans import aligned
+from xds_server.operator.printable import plain
 
 Json = dict[str, Any]
 
@@ -16,7 +17,7 @@ def effects_table(answer: Json) -> str:
     """Return who takes what, service by service, and what the rules say."""
     lines = [line for effect in answer["plan"] for line in _effect(effect)]
     lines += [f"refused: {words}" for words in answer["refusals"]]
-    return "\n".join(lines or [NOTHING])
+    return "\n".join(map(plain, lines or [NOTHING]))
 
 
 def _effect(effect: Json) -> Iterator[str]:
@@ -53,7 +54,7 @@ def orders_table(found: Json, *, ended: bool) -> str:
     lines = list(_left(rows)) if len(rows) > 1 else ["no orders in force"]
     if ended:
         lines += ["", *(_over(one) for one in found["ended"])]
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))
 
 
 def _over(one: Json) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from xds_server.decision.what_if import Loss, Plan
+from xds_server.operator.printable import plain
 
 Json = dict[str, Any]
 
@@ -48,7 +49,7 @@ def _by_region(regions: Sequence[str], rates: Sequence[float]) -> dict[str, floa
 
 def one_table(answer: Json) -> str:
     """Return who takes what, a table for every loss."""
-    return "\n\n".join("\n".join(_one(loss, answer["demand"])) for loss in answer["losses"])
+    return "\n\n".join("\n".join(map(plain, _one(loss, answer["demand"]))) for loss in answer["losses"])
 
 
 def _one(loss: Json, demand: float) -> Iterator[str]:
@@ -100,7 +101,7 @@ def all_table(answer: Json) -> str:
                 "fits" if loss["fits"] else f"reflex: {_fit(reflex)}; N-1: {_fit(best)}",
             )
         )
-    return "\n".join(aligned(rows))
+    return "\n".join(map(plain, aligned(rows)))
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -21,11 +21,11 @@ from collections.abc import Collection
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from xds_server.operator.problems import problem
+from xds_server.operator.problems import MARKS, problem
 
 _PORTS = {"http": 80, "https": 443}
 _OURS = ("same-origin", "none")
@@ -90,9 +90,20 @@ class TrustedHosts:
         """Serve one request."""
         host = Headers(scope=scope).get("host")
         if host is None or trusted_host(host, self._names):
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _marked(send))
             return
         await _misdirected(host)(scope, receive, send)
+
+
+def _marked(send: Send) -> Send:
+    async def marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in MARKS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return marked
 
 
 def _misdirected(host: str) -> Response:

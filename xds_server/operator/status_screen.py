@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from xds_server.operator.fleet_table import plain, since
+from xds_server.operator.fleet_table import since
+from xds_server.operator.printable import plain
 from xds_server.operator.text import (
     HEALTH_COLOURS,
     SEVERITY_COLOURS,

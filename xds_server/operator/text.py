@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from xds_server.model import TOTAL_WEIGHT
-from xds_server.operator.fleet_table import plain, since
+from xds_server.operator.fleet_table import since
+from xds_server.operator.printable import plain
 
 Style = Callable[..., str]
 
