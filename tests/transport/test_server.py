@@ -323,6 +323,24 @@ def frames_until_pong(one: socket.socket) -> Iterator[tuple[int, bytes]]:
                 return
 
 
+def test_one_address_has_its_share_of_them_and_gets_it_back() -> None:
+    async def talk() -> None:
+        async with house(max_streams_of_one=1) as home, home.client() as first:
+            home.publisher.publish({VIEW: world("C a=1")})
+            await first.asks("C")
+            await first.reads()
+            async with home.client() as second:
+                refusal = "more than 1 streams of one certificate or address"
+                assert await second.status() == ("RESOURCE_EXHAUSTED", refusal)
+            first.call.cancel()
+            await until(lambda: not home.server.clients())
+            async with home.client() as third:
+                await third.asks("C")
+                assert bodies(await third.reads()) == [b"a=1"]
+
+    run(talk)
+
+
 def test_stopping_tells_clients_to_come_back() -> None:
     async def talk() -> None:
         async with house() as home, home.client() as idle, home.client() as client:

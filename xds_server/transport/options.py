@@ -23,6 +23,9 @@ class TransportOptions:
     opens without ADS. A client that has opened a stream must say who it is within `first_request_s`. `burst` requests
     at once, then `requests_per_s`: an Envoy sends one per response and one per change of what it asks for.
 
+    `max_streams_of_one` is for the names in one certificate, or one address where there is none: more than half of all,
+    because a whole fleet may share a name or an address, and not all, so that one peer does not lock the others out.
+
     Streams that have come and that nobody has looked at yet are pending, up to `max_streams` of them. gRPC's own limits
     refuse some from 1,000 on and all from 3,000 on: of 5,000 clients at once 2,100 were refused, for Envoy to back off.
 
@@ -40,6 +43,7 @@ class TransportOptions:
     max_response_bytes: int = 64 * MIB
     streams_per_connection: int = 100
     max_streams: int = 20_000
+    max_streams_of_one: int = 12_000
     first_request_s: float = 20.0
     requests_per_s: float = 100.0
     burst: int = 1_000

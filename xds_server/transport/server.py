@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ import grpc
 
 from xds_server.model import ViewKey
 from xds_server.protocol.events import Code, Identified
+from xds_server.protocol.identity import identities
 from xds_server.protocol.sharing import Sharing
 from xds_server.transport.admission import Admission
 from xds_server.transport.clients import ClientEvent, ClientStatus, Inventory
@@ -70,6 +72,7 @@ class XdsServer:
         admission = Admission(self._options.first_answers_per_s, self._options.first_answers_at_once, now)
         self._surroundings = Surroundings(publisher, assign, on_event, sharing, admission, self._options, now)
         self._streams: dict[int, ClientStream] = {}
+        self._of_one: Counter[tuple[str, ...] | str] = Counter()
         self._opened = 0
         self._changed: set[ViewKey] = set()
         self._wake = asyncio.Event()
@@ -165,16 +168,28 @@ class XdsServer:
             yield grpc.method_handlers_generic_handler(service, methods)
 
     async def _serve(self, method: Method, _: Any, context: Any) -> None:
-        if len(self._streams) >= self._options.max_streams:
-            problem = f"more than {self._options.max_streams} streams"
+        one = identities(context.auth_context()) or context.peer().rpartition(":")[0]
+        if problem := self._too_many(one):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, problem)
         self._opened += 1
         number = self._opened
         stream = self._streams[number] = ClientStream(number, method, context, self._surroundings)
+        self._of_one[one] += 1
         try:
             await stream.run()
         finally:
             del self._streams[number]
+            self._of_one[one] -= 1
+            if not self._of_one[one]:
+                del self._of_one[one]
+
+    def _too_many(self, one: tuple[str, ...] | str) -> str:
+        """Return why a peer may not open one more stream; empty if it may."""
+        if len(self._streams) >= self._options.max_streams:
+            return f"more than {self._options.max_streams} streams"
+        if self._of_one[one] >= self._options.max_streams_of_one:
+            return f"more than {self._options.max_streams_of_one} streams of one certificate or address"
+        return ""
 
     def _published(self, changed: frozenset[ViewKey]) -> None:
         self._changed |= changed
