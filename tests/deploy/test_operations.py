@@ -39,7 +39,8 @@ def test_the_systemd_unit_starts_what_there_is() -> None:
     assert program.endswith("/bin/xds-server")
     words_are_taken(words)
     environment = dict(pair.split("=") for pair in re.findall(r"XDS_SERVER_\w+=\S+", unit))
-    assert {"XDS_SERVER_XDS", "XDS_SERVER_ADMIN"} == environment.keys()
+    assert {"XDS_SERVER_XDS", "XDS_SERVER_ADMIN", "XDS_SERVER_ADMIN_TOKENS"} == environment.keys()
+    assert environment.keys() <= {str(option.envvar) for option in main.commands["serve"].params}
 
 
 def test_the_kubernetes_manifest_fits_the_image_and_the_program() -> None:
@@ -55,6 +56,14 @@ def test_the_kubernetes_manifest_fits_the_image_and_the_program() -> None:
     volumes = {v["name"] for v in stateful["spec"]["template"]["spec"]["volumes"]} | {"state"}
     assert volumes == mounts.keys()
     assert stateful["spec"]["selector"]["matchLabels"].items() <= service["spec"]["selector"].items()
+
+
+def test_the_network_policy_is_for_the_pods_and_ports_of_the_manifest() -> None:
+    policy = yaml.safe_load((ROOT / "deploy/kubernetes/network-policy.yaml").read_text())["spec"]
+    service, _ = yaml.safe_load_all((ROOT / "deploy/kubernetes/xds-server.yaml").read_text())
+    assert policy["podSelector"]["matchLabels"] == service["spec"]["selector"]
+    opened = [port["port"] for rule in policy["ingress"] for port in rule["ports"]]
+    assert opened == [port["name"] for port in service["spec"]["ports"]]
 
 
 def test_every_alert_has_a_runbook_that_the_page_of_operations_names() -> None:

@@ -6,12 +6,14 @@ token comes from a file or from the environment, never from an argument: those s
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -19,6 +21,7 @@ TOKEN = "XDS_SERVER_TOKEN"  # noqa: S105  (the name of a variable)
 HINT = f"give --admin-token-file FILE, or set {TOKEN} or {TOKEN}_FILE"
 
 _KEY = "xds_server.credentials"
+_WARNED = "xds_server.credentials.warned"
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -97,6 +100,23 @@ def _usable(found: str, source: str) -> str:
     if not found.isascii() or not found.isprintable() or " " in found:
         raise click.ClickException(f"{source}: holds what is no token")
     return found
+
+
+def warn_in_clear(url: str) -> None:
+    """Say, once a command, that a token goes over the network where others may read it."""
+    host, meta = urlsplit(url).hostname or "", click.get_current_context().meta
+    if urlsplit(url).scheme == "https" or is_this_machine(host) or meta.get(_WARNED):
+        return
+    meta[_WARNED] = True
+    click.echo(f"warning: the token goes to {host} in clear, over http; use https:// or --admin-ca FILE", err=True)
+
+
+def is_this_machine(host: str) -> bool:
+    """Return whether what is sent there stays on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def tls(given: Files) -> ssl.SSLContext:

@@ -15,7 +15,7 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Requ
 
 import click
 
-from xds_server.commands.credentials import HINT, explained, files, tls, token
+from xds_server.commands.credentials import HINT, explained, files, tls, token, warn_in_clear
 from xds_server.operator.printable import plain
 
 TIMEOUT_S = 30.0
@@ -59,6 +59,7 @@ def _send(request: Request) -> Json:
         *([HTTPSHandler(context=tls(given))] if request.type == "https" else []),
     ]
     if (shown := token(given)) is not None:
+        warn_in_clear(url)
         request.add_header("authorization", f"Bearer {shown}")
     try:
         with build_opener(*handlers).open(request, timeout=TIMEOUT_S) as response:
