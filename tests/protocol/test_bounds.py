@@ -70,6 +70,14 @@ def test_names_are_counted_over_all_types() -> None:
         stream.receive(Request(TYPES["R"], frozenset("ab")))
 
 
+def test_letting_go_of_what_was_never_asked_for_makes_no_room() -> None:
+    stream = DeltaStream(Sharing(), Limits(names=3))
+    stream.receive(DeltaRequest(TYPES["E"], frozenset("abc"), node=node()))
+    stream.receive(DeltaRequest(TYPES["E"], frozenset("abd"), frozenset("c")))
+    with pytest.raises(ProtocolError, match="4 resource names, more than 3"):
+        stream.receive(DeltaRequest(TYPES["E"], frozenset("e"), frozenset("xyz")))
+
+
 def test_a_name_has_a_length() -> None:
     long = frozenset({"x" * (MOST_NAME + 1)})
     with pytest.raises(ProtocolError, match="resource name"):

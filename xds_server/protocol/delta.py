@@ -32,6 +32,7 @@ from xds_server.protocol.events import Event, Subscribed
 from xds_server.protocol.holding import MAYBE
 from xds_server.protocol.plan import Around, Plan
 from xds_server.protocol.rules import referrers
+from xds_server.protocol.typestate import NOBODY
 
 
 class DeltaStream(Conversation[DeltaRequest, DeltaType]):
@@ -43,8 +44,10 @@ class DeltaStream(Conversation[DeltaRequest, DeltaType]):
         """Take in a request; `offer` then says what to answer. Raises ProtocolError."""
         events = [*self._introduced(request)]
         state = self._types.get(request.type_url)
-        asked = len(request.added | request.versions) + (len(state.subscription.names) if state else 0)
-        self._check(request.type_url, asked - len(request.removed))
+        names = state.subscription.names if state else NOBODY
+        if request.added or request.removed:
+            names = (names - request.removed) | request.added
+        self._check(request.type_url, len(names) + len(request.versions))
         first = state is None
         state = state or self._begin(DeltaType(request.type_url, self._claim(request)))
         flight = state.flight

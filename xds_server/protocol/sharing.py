@@ -204,7 +204,8 @@ class Sharing:
     def doubt(self, node: Identified, doubts: Doubts) -> None:
         """Remember what a client's versions are worth when it comes back."""
         if doubts != NO_DOUBTS or self._doubts.get(node):
-            self._doubts.put(node, doubts, _size(name for _, name in doubts.touched))
+            said = (node.node_id, node.cluster, node.region, node.zone, node.agent, node.version)
+            self._doubts.put(node, doubts, _size(said) + _size(name for _, name in doubts.touched))
 
     def doubts(self, node: Identified | None) -> Doubts:
         """Return what a client's versions are worth."""
