@@ -89,7 +89,7 @@ class LoadReport:
     `reporter` is who added the Envoys' reports up: they are one value per interval for all Envoys of a view on one
     control plane. `envoys` is how many of them that was. `reflex` of `issued` came by priority 1 of another region's
     cluster; `dropped` were refused by an Envoy before any host was chosen, and stand under the region they were meant
-    for.
+    for. `lead_` is the part of that Envoy which reports the most failures: what the others say without it can be told.
     """
 
     reporter: str
@@ -105,6 +105,8 @@ class LoadReport:
     reflex: int = 0
     dropped: int = 0
     envoys: int = 1
+    lead_succeeded: int = 0
+    lead_failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterable
 
 import pytest
 
 from xds_server.decision.traffic import TrafficBook
-from xds_server.decision.verdicts import Place
+from xds_server.decision.verdicts import FULL_STANDING, Place, Standing
 from xds_server.decision.votes import Word
 from xds_server.histogram import bucket_of
 from xds_server.model import AccessSummary, LoadReport
@@ -54,6 +55,54 @@ def test_demand_counts_what_succeeded_and_not_the_retries() -> None:
     live = Live()
     live.run(15, us_us=(960, 40), us_eu=(40, 0))
     assert live.book.demand_rps("shop", "us", None, live.now) == pytest.approx(1000.0)
+
+
+def test_demand_is_not_more_for_a_report_that_comes_late() -> None:
+    live = Live()
+    live.run(15, us_us=(1000, 0))
+    for late_s in (3.0, 4.0):
+        live.now += late_s
+        live.book.learn(LoadReport("us", "us", "shop", "us", 0, round(1000 * late_s), 0, 0, late_s, live.now))
+        live.run(3, us_us=(1000, 0))
+        assert live.book.demand_rps("shop", "us", 1000.0, live.now) is None
+
+
+def lead(view: str, good: int, bad: int, *, of: tuple[int, int], at: float, region: str = "us") -> LoadReport:
+    """Return a report of a second in which the Envoy that says the worst makes `of` of what is said."""
+    return LoadReport(
+        view, view, "shop", region, good + bad, good, bad, 0, 1.0, at, lead_succeeded=of[0], lead_failed=of[1]
+    )
+
+
+def judged(said: Callable[[float], Iterable[LoadReport]], seconds: int = 20) -> Standing:
+    """Return what is left of region us after so many seconds of these reports, while eu does well."""
+    live = Live()
+    for _ in range(seconds):
+        live.run(1, eu_eu=(500, 0))
+        for report in said(live.now):
+            live.book.learn(report)
+        found = live.book.standing(US, live.now)
+    return found
+
+
+def test_one_envoy_is_no_proof_whatever_it_counts() -> None:
+    liar = 0, 1_000_000
+    assert judged(lambda at: [lead("us", 0, liar[1], of=liar, at=at)]) == FULL_STANDING
+    assert judged(lambda at: [lead("us", 300, liar[1], of=liar, at=at)]) == FULL_STANDING
+    outweighed = judged(
+        lambda at: [lead("us", 300, liar[1], of=liar, at=at), lead("eu", 100, 0, of=(0, 0), at=at)],
+    )
+    assert outweighed == FULL_STANDING
+
+
+def test_two_envoys_are_proof_in_one_view_or_in_two() -> None:
+    alone = judged(lambda at: [lead(view, 60, 40, of=(60, 40), at=at) for view in ("us", "eu")])
+    fleet = judged(lambda at: [lead("us", 600, 400, of=(20, 20), at=at)])
+    assert alone.hopeless
+    assert fleet.hopeless
+    with_a_liar = judged(lambda at: [lead("us", 600, 1_000_400, of=(0, 1_000_000), at=at)])
+    assert with_a_liar.hopeless
+    assert "40% of" in with_a_liar.reason
 
 
 def test_demand_waits_for_a_full_window() -> None:

@@ -73,6 +73,25 @@ def test_views_are_apart_and_their_envoys_together() -> None:
     assert found == {US: (3, 2), EU: (1, 1)}
 
 
+def test_the_part_of_who_fails_most_is_told_and_does_not_pass_to_the_unluckiest_of_each_second() -> None:
+    tally = LoadTally(places())
+    seconds = [((8, 2), (7, 3)), ((6, 4), (5, 5)), ((9, 1), (0, 10)), ((5, 5), (9, 1))]
+    leads = []
+    for now, said in enumerate(seconds):
+        for reporter, (good, bad) in enumerate(said):
+            tally.add(reporter, US, message([(US, US, 10, good, bad, 0)]))
+        leads += [(report.lead_succeeded, report.lead_failed) for report in tally.take(float(now), 1.0)]
+    assert leads == [(7, 3), (5, 5), (0, 10), (5, 5)]
+
+
+def test_streams_of_one_certificate_are_one_reporter() -> None:
+    tally = LoadTally(places())
+    for reporter in ("liar", "liar", "honest"):
+        tally.add(reporter, US, message([(US, US, 10, 0, 10, 0)]))
+    found = by_region(tally.take(1.0, 1.0))[US]
+    assert (found.failed, found.lead_failed, found.envoys) == (30, 20, 2)
+
+
 COUNTS = st.integers(0, 1_000_000)
 ROWS = st.lists(st.tuples(st.sampled_from([US, EU]), st.sampled_from([US, EU]), COUNTS, COUNTS, COUNTS, st.just(0)))
 

@@ -30,7 +30,8 @@ def report(order: hds_pb2.HealthCheckSpecifier) -> bytes:
                 seen = said.locality_endpoints_health.add().endpoints_health.add()
                 seen.endpoint.CopyFrom(endpoint)
                 seen.health_status = health_check_pb2.HEALTHY
-    return message.SerializeToString()
+    encoded: bytes = message.SerializeToString()
+    return encoded
 
 
 @in_loop

@@ -18,6 +18,9 @@ Chance costs nothing (confidence.py). Counted is by how much a region's failures
 least share that its count goes with, less the most that theirs go with. Of ten attempts two may fail without a word; of
 a thousand, two hundred cost a fifth of the share. So a small region is judged later than a large one, and never on
 noise. `EXCUSED` comes on top: a difference that is certain and does not matter moves nothing either.
+
+Nor is one Envoy enough, whatever it counts: a region is judged by the rest when the one that says the worst of it is
+left out. Where only one reports at all, a region is judged by probes alone. It takes two, of one view or of different ones.
 """
 
 from __future__ import annotations
@@ -158,7 +161,7 @@ class TrafficBook:
             return self._demand.get(key)
         if failed > FAILING * (succeeded + failed):
             return self._demand.get(key)
-        self._follow(key, succeeded / WINDOW_S, stated, now)
+        self._follow(key, succeeded / max(w.span_s for w in windows), stated, now)
         return self._demand.get(key)
 
     def _follow(self, key: tuple[str, str], rate: float, stated: float | None, now: float) -> None:
@@ -200,7 +203,7 @@ class TrafficBook:
         """Judge a place by how many more of its attempts certainly fail than elsewhere."""
         views = [view for view in self.views(place) if view not in lost]
         recently = self._ended(place, views, now, recent=True).ended >= RECENTLY
-        own = self._ended(place, views, now, recent=recently)
+        own = self._without_the_worst(place, views, now, recent=recently)
         if own.ended < ENOUGH_TO_JUDGE:
             record.bad_since = None
             return FULL_STANDING
@@ -224,9 +227,13 @@ class TrafficBook:
         """Return whether a place has failed that much for so long, in its last two seconds as in all of the window."""
         if now - bad_since < HOPELESS_AFTER_S:
             return False
-        recent = self._ended(place, views, now, recent=True)
+        recent = self._without_the_worst(place, views, now, recent=True)
         still = recent.failed >= HOPELESS * recent.ended
-        return still and _excess(self._ended(place, views, now), self._elsewhere(place, now)) >= HOPELESS
+        return (
+            still
+            and _excess(self._without_the_worst(place, views, now, recent=False), self._elsewhere(place, now))
+            >= HOPELESS
+        )
 
     def _elsewhere(self, place: Place, now: float, *, recent: bool = False) -> Counts:
         """Return the attempts at the service in the other regions."""
@@ -251,6 +258,17 @@ class TrafficBook:
             return FULL_STANDING
         return Standing(_step(max(LEAST_STANDING, 1.0 / excess)), f"p99 is {slow.times:.1f} times what is normal")
 
+    def _without_the_worst(self, place: Place, views: Collection[str], now: float, *, recent: bool) -> Counts:
+        """Return the attempts without those of the one Envoy whose absence makes the place look best."""
+        everybody = self._ended(place, views, now, recent=recent)
+        without = [everybody]
+        for view in views:
+            counts = self._ended(place, [view], now, recent=recent)
+            if counts.lead_failed:
+                good, bad = counts.lead_succeeded, counts.lead_failed
+                without.append(Counts(0, everybody.succeeded - good, everybody.failed - bad))
+        return min(without, key=lambda c: at_least(c.failed, c.ended) if c.ended >= ENOUGH_TO_JUDGE else 0.0)
+
     def _ended(self, place: Place, views: Iterable[str], now: float, *, recent: bool = False) -> Counts:
         total = Counts()
         windows = self._windows.get(place, {})
@@ -258,6 +276,8 @@ class TrafficBook:
             counts = windows[view].recent(now) if recent else windows[view].counts(now)
             total.succeeded += counts.succeeded
             total.failed += counts.failed
+            total.lead_succeeded += counts.lead_succeeded
+            total.lead_failed += counts.lead_failed
         return total
 
 

@@ -28,11 +28,13 @@ AGES_BY = 2.0
 
 @dataclass(slots=True)
 class Counts:
-    """Attempts, and how they ended."""
+    """Attempts, and how they ended; and what of that one Envoy says that says the worst (LoadReport)."""
 
     issued: int = 0
     succeeded: int = 0
     failed: int = 0
+    lead_succeeded: int = 0
+    lead_failed: int = 0
 
     @property
     def ended(self) -> int:
@@ -44,6 +46,8 @@ class Counts:
         self.issued += sign * report.issued
         self.succeeded += sign * report.succeeded
         self.failed += sign * report.failed
+        self.lead_succeeded += sign * report.lead_succeeded
+        self.lead_failed += sign * report.lead_failed
 
 
 class LoadWindow:
@@ -65,6 +69,14 @@ class LoadWindow:
         """Return the sums over `WINDOW_S`."""
         self._forget(now)
         return self.sums
+
+    @property
+    def span_s(self) -> float:
+        """Return of how many seconds `counts` are: more than `WINDOW_S` when a report that came late stands for more."""
+        if not self.reports:
+            return WINDOW_S
+        oldest = self.reports[0]
+        return max(WINDOW_S, self.reports[-1].at - oldest.at + oldest.interval_s)
 
     def recent(self, now: float, span_s: float = RECENT_S) -> Counts:
         """Return the sums over the last `span_s`, or over one interval where reports are farther apart."""

@@ -6,6 +6,12 @@ second, however many Envoys there are. *In progress* is a level, not a count: ea
 it stands for, so that an Envoy which reports twice in a second is not counted twice. A place that had traffic goes on
 being reported, with zeros, while Envoys of the view report and for a minute: no traffic is news, too.
 
+*Who says it.* One Envoy may be wrong, or lie, and its counts can outweigh a fleet's. So each sum also says how much of
+it came from the one reporter with the most failures, the *lead*: a region is not judged by that one alone
+(decision/traffic.py). A reporter is a certificate at an address, or a stream where nobody shows one. The lead passes to
+another only if that fails `LEAD` times as much: among equals it would otherwise be the unluckiest of each second.
+Rejected: to cap each at a multiple of the median, which takes a gateway among many idle sidecars for a liar.
+
 *What it costs.* Envoy repeats its whole node, 60 KB of it, in every report (1.40, seen). It is field 1, so from the
 second message on it is stepped over rather than parsed; but it still has to be received: that is most of the 120 µs a
 report takes here. So the interval grows with the fleet, one second for every `MOST_REPORTS_PER_S` Envoys. Counts are
@@ -16,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import grpc
@@ -26,7 +32,7 @@ from google.protobuf.duration_pb2 import Duration
 from xds_server.model import LoadReport
 from xds_server.protocol.events import Code, ProtocolError
 from xds_server.signals.places import Places
-from xds_server.signals.streams import Counts, StreamService, ViewOf, first_message
+from xds_server.signals.streams import Counts, StreamService, ViewOf, first_message, reporter_of
 
 SERVICE = "envoy.service.load_stats.v3.LoadReportingService"
 REPORTER = "controlplane"
@@ -40,7 +46,11 @@ SLACK = 1.25
 FORGET_AFTER = 60
 """A place without traffic for this many intervals is reported no more."""
 
+LEAD = 1.5
+
 _NODE_TAG = 0x0A
+
+Reporter = Hashable
 
 
 class _Key(NamedTuple):
@@ -52,15 +62,24 @@ class _Key(NamedTuple):
 class _Cell:
     """The sums of one place in one interval."""
 
-    __slots__ = ("dropped", "failed", "idle", "issued", "level", "reflex", "succeeded")
+    __slots__ = ("by", "dropped", "failed", "idle", "issued", "lead", "level", "reflex", "succeeded")
 
     def __init__(self) -> None:
         self.idle = 0
+        self.lead: Reporter = None
         self.clear()
 
     def clear(self) -> None:
         self.issued = self.succeeded = self.failed = self.reflex = self.dropped = 0
         self.level = 0.0
+        self.by: dict[Reporter, tuple[int, int]] = {}
+
+    def leading(self) -> tuple[int, int]:
+        """Return what succeeded and failed of the reporter with the most failures."""
+        most = max(self.by, key=lambda reporter: self.by[reporter][1], default=None)
+        if most is not None and self.by[most][1] > LEAD * self.by.get(self.lead, (0, 0))[1]:
+            self.lead = most
+        return self.by.get(self.lead, (0, 0))
 
 
 class LoadTally:
@@ -69,13 +88,13 @@ class LoadTally:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._cells: dict[tuple[str, str, str], _Cell] = {}
-        self._reporters: dict[str, set[int]] = {}
+        self._reporters: dict[str, set[Reporter]] = {}
         self._since: dict[str, float] = {}
 
-    def add(self, stream: int, view: str, message: Any) -> int:
+    def add(self, reporter: Reporter, view: str, message: Any) -> int:
         """Add one LoadStatsRequest of an Envoy in `view`; return how many of its parts mean nothing to us."""
         ignored = 0
-        self._reporters.setdefault(view, set()).add(stream)
+        self._reporters.setdefault(view, set()).add(reporter)
         for stats in message.cluster_stats:
             localities, dropped = stats.upstream_locality_stats, stats.total_dropped_requests
             if not localities and not dropped:
@@ -92,7 +111,11 @@ class LoadTally:
                 if region != aimed and not self._places.is_service(service, region):
                     ignored += 1
                     continue
-                self._add_locality(self._cell(view, service, region), stats, locality, reflex=region != aimed)
+                cell = self._cell(view, service, region)
+                self._add_locality(cell, stats, locality, reflex=region != aimed)
+                succeeded, failed = cell.by.get(reporter, (0, 0))
+                succeeded += locality.total_successful_requests
+                cell.by[reporter] = succeeded, failed + locality.total_error_requests
         return ignored
 
     @staticmethod
@@ -138,6 +161,7 @@ class LoadTally:
 
 
 def _report(key: _Key, cell: _Cell, envoys: int, interval_s: float, now: float) -> LoadReport:
+    lead_succeeded, lead_failed = cell.leading()
     return LoadReport(
         reporter=REPORTER,
         view=key.view,
@@ -152,6 +176,8 @@ def _report(key: _Key, cell: _Cell, envoys: int, interval_s: float, now: float) 
         reflex=cell.reflex,
         dropped=cell.dropped,
         envoys=envoys,
+        lead_succeeded=lead_succeeded,
+        lead_failed=lead_failed,
     )
 
 
@@ -220,7 +246,7 @@ class LoadServer:
             raise ProtocolError(Code.INVALID_ARGUMENT, "the first message has no node")
         view = self._service.place(self._view_of, context, request.node).region
         self._opened += 1
-        stream, ordered = self._opened, 0
+        reporter, ordered = reporter_of(context) or self._opened, 0
         del request, data  # 60 KB of node for as long as the Envoy is connected
         while True:
             if ordered != self._interval_s:
@@ -231,7 +257,7 @@ class LoadServer:
                 return
             report = without_node(report)  # and lets go of the rest before the next one comes
             self.counts.messages += 1
-            self.counts.ignored += self._tally.add(stream, view, lrs_pb2.LoadStatsRequest.FromString(report))
+            self.counts.ignored += self._tally.add(reporter, view, lrs_pb2.LoadStatsRequest.FromString(report))
 
 
 def interval_for(streams: int, before: int) -> int:

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from xds_server.model import SourceStatus, ViewKey
 from xds_server.protocol.events import Code, Identified, ProtocolError
-from xds_server.protocol.identity import identities
+from xds_server.protocol.identity import host_of, identities
 from xds_server.protocol.wire import identify
 
 FIRST_MESSAGE_S = 30.0
@@ -129,3 +129,9 @@ async def first_message(context: Any) -> Any:
             return await context.read()
     except TimeoutError as error:
         raise ProtocolError(Code.DEADLINE_EXCEEDED, f"no message within {FIRST_MESSAGE_S:g} s") from error
+
+
+def reporter_of(context: Any) -> tuple[str, str] | None:
+    """Return by what a client is told from others, however many streams it opens; None without a certificate."""
+    names = identities(context.auth_context())
+    return (names[0], host_of(context.peer())) if names else None
