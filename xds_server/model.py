@@ -89,7 +89,7 @@ class LoadReport:
     `reporter` is who added the Envoys' reports up: they are one value per interval for all Envoys of a view on one
     control plane. `envoys` is how many of them that was. `reflex` of `issued` came by priority 1 of another region's
     cluster; `dropped` were refused by an Envoy before any host was chosen, and stand under the region they were meant
-    for. `lead_` is the part of that Envoy which reports the most failures: what the others say without it can be told.
+    for. `lead_` is the part of that one which reports the most failures, where certificates tell who is who.
     """
 
     reporter: str
@@ -118,7 +118,8 @@ class AccessSummary:
     Latencies are upstream, in ms: from the first byte sent to the first byte received, of the last try; `samples` is
     how many there were. `statuses` counts log entries: without an answer, then 1xx to 5xx. `unserved` of the failed met
     no host at all, and stand under the region they were meant for. `latencies` counts the samples by bucket of
-    histogram.py, in ascending order: quantiles of several seconds can be told from these alone.
+    histogram.py, in ascending order: quantiles of several seconds can be told from these alone. `lead_latencies` are
+    those of the one client, by certificate, that waited longest in all: how the others fare can be told.
     """
 
     reporter: str
@@ -137,6 +138,7 @@ class AccessSummary:
     statuses: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0)
     unserved: int = 0
     latencies: tuple[tuple[int, int], ...] = ()
+    lead_latencies: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,33 @@ def test_demand_counts_what_succeeded_and_not_the_retries() -> None:
     assert live.book.demand_rps("shop", "us", None, live.now) == pytest.approx(1000.0)
 
 
+def logged(ms: float, count: int, lead: tuple[float, int] | None, at: float, view: str = "us") -> AccessSummary:
+    """Return a second of logs: `count` requests took `ms`, and those of one Envoy, `lead`, something else."""
+    worst = {bucket_of(lead[0]): lead[1]} if lead is not None else {}
+    all_of_them = {**worst, bucket_of(ms): count + worst.get(bucket_of(ms), 0)}
+    return AccessSummary(
+        view, view, "shop", "us", 100, 0, ms, ms, 1.0, at, samples=sum(all_of_them.values()),
+        latencies=tuple(sorted(all_of_them.items())), lead_latencies=tuple(worst.items()),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ms", "count", "lead", "slow"),
+    [(10.0, 100, (2_000.0, 5_000), False), (500.0, 100, (500.0, 50), True), (500.0, 0, (500.0, 100), False)],
+    ids=["one lies", "all are slow", "one is all there is"],
+)
+def test_one_envoy_does_not_make_a_region_slow(ms: float, count: int, lead: tuple[float, int], slow: bool) -> None:
+    live = Live()
+    for _ in range(40):
+        live.run(1, us_us=(100, 0))
+        live.book.learn_access(logged(10.0, 100, None, live.now))
+    for _ in range(12):
+        live.run(1, us_us=(100, 0))
+        live.book.learn_access(logged(ms, count, lead, live.now))
+        found = live.book.standing(US, live.now)
+    assert (found.share < 1.0) is slow, found
+
+
 def test_demand_is_not_more_for_a_report_that_comes_late() -> None:
     live = Live()
     live.run(15, us_us=(1000, 0))

@@ -56,6 +56,16 @@ def entry(
     return accesslog_pb2.HTTPAccessLogEntry(common_properties=common, response=response)
 
 
+def test_who_waited_longest_is_told_apart() -> None:
+    found = tally()
+    for reporter, wait_ms, count in (("liar", 9_000.0, 50), ("b", 10.0, 5), ("c", 10.0, 5)):
+        for _ in range(count):
+            found.add(VIEW, entry(200, wait_ms=wait_ms), reporter)
+    (summary,) = found.take(1.0, 1.0)
+    assert summary.samples == 60
+    assert dict(summary.lead_latencies) == {bucket_of(9_000.0): 50}
+
+
 def summed(*entries: accesslog_pb2.HTTPAccessLogEntry, share: float = 1.0) -> dict[str, AccessSummary]:
     found = tally(share)
     assert all(found.add(VIEW, entry) for entry in entries)

@@ -79,17 +79,17 @@ def test_the_part_of_who_fails_most_is_told_and_does_not_pass_to_the_unluckiest_
     leads = []
     for now, said in enumerate(seconds):
         for reporter, (good, bad) in enumerate(said):
-            tally.add(reporter, US, message([(US, US, 10, good, bad, 0)]))
+            tally.add(reporter, US, message([(US, US, 10, good, bad, 0)]), who=reporter)
         leads += [(report.lead_succeeded, report.lead_failed) for report in tally.take(float(now), 1.0)]
     assert leads == [(7, 3), (5, 5), (0, 10), (5, 5)]
 
 
 def test_streams_of_one_certificate_are_one_reporter() -> None:
     tally = LoadTally(places())
-    for reporter in ("liar", "liar", "honest"):
-        tally.add(reporter, US, message([(US, US, 10, 0, 10, 0)]))
+    for stream, who in enumerate(["liar", "liar", "honest", None]):
+        tally.add(stream, US, message([(US, US, 10, 0, 10, 0)]), who)
     found = by_region(tally.take(1.0, 1.0))[US]
-    assert (found.failed, found.lead_failed, found.envoys) == (30, 20, 2)
+    assert (found.failed, found.lead_failed, found.envoys) == (40, 20, 4)
 
 
 COUNTS = st.integers(0, 1_000_000)

@@ -9,7 +9,8 @@ before anybody could say that it is not. What stays slow for `RESIGNED_S` is lea
                  least that p99 is now is held against the most that the normal one is. Nor does a pause of a moment: it
                  must be so in the first `PART_S` of the window as in the last. With fewer than about 900 samples there
                  is no normal p99, and nothing is called slow.
-    how slow     the ratio of those two, at the views that send there, by their samples
+    how slow     the ratio of those two, at the views that send there, by their samples; without the one client that
+                 makes it look worst: one is no proof (traffic.py)
     distance     the median of what is normal, once there are `ENOUGH_FOR_DISTANCE` samples. A slow or hot region does
                  not look farther away: moving its load would move the latency with it.
 
@@ -20,6 +21,7 @@ every look, which makes what is learned depend on how often somebody looks.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from xds_server.decision.confidence import quantile_at_least, quantile_at_most
@@ -128,20 +130,38 @@ class LatencyBook:
         return path.median_ms if path is not None else None
 
     def _judge(self, place: Place, now: float) -> Slowness:
-        samples, times, looks = 0, 0.0, 0.0
-        for path in self._paths[place].values():
-            if path.p99_ms is None:
-                continue
-            parts = _parts(path, now)
-            count = sum(int(sum(part.values())) for part in parts)
-            if min(sum(part.values()) for part in parts) < ENOUGH:
-                continue
-            least_ms = min(quantile_at_least(part, 0.99) for part in parts)
-            both = _merged(parts)
-            samples += count
-            times += count * _ratio(least_ms, path.p99_ms)
-            looks += count * _ratio(quantile(both, 0.99), path.p99_ms)
-        return Slowness(times / samples, looks / samples, samples) if samples else NOT_SLOW
+        paths = [path for path in self._paths[place].values() if path.p99_ms is not None]
+        seen = [_path_slowness(path, now) for path in paths]
+        everybody = _mean(seen)
+        if everybody.times <= 1.0:
+            return everybody
+        without = [
+            _mean([*seen[:n], _path_slowness(path, now, without_lead=True), *seen[n + 1 :]])
+            for n, path in enumerate(paths)
+            if any(summary.lead_latencies for summary in path.recent)
+        ]
+        return min([everybody, *without], key=lambda slow: slow.times)
+
+
+def _path_slowness(path: _Path, now: float, *, without_lead: bool = False) -> Slowness:
+    """Return how slow one path certainly is; by no samples if there are too few."""
+    parts = _parts(path, now, without_lead=without_lead)
+    if path.p99_ms is None or min(sum(part.values()) for part in parts) < ENOUGH:
+        return NOT_SLOW
+    least_ms = min(quantile_at_least(part, 0.99) for part in parts)
+    samples = sum(int(sum(part.values())) for part in parts)
+    return Slowness(_ratio(least_ms, path.p99_ms), _ratio(quantile(_merged(parts), 0.99), path.p99_ms), samples)
+
+
+def _mean(seen: Iterable[Slowness]) -> Slowness:
+    """Return the mean of several paths, by their samples."""
+    seen = tuple(seen)
+    samples = sum(slow.samples for slow in seen)
+    if not samples:
+        return NOT_SLOW
+    times = sum(slow.samples * slow.times for slow in seen)
+    looks = sum(slow.samples * slow.looks for slow in seen)
+    return Slowness(times / samples, looks / samples, samples)
 
 
 def _ratio(ms: float, normal_ms: float) -> float:
@@ -149,7 +169,7 @@ def _ratio(ms: float, normal_ms: float) -> float:
     return max(1.0, ms / normal_ms) if ms - normal_ms >= SLOW_MS else 1.0
 
 
-def _parts(path: _Path, now: float) -> tuple[Histogram, Histogram]:
+def _parts(path: _Path, now: float, *, without_lead: bool = False) -> tuple[Histogram, Histogram]:
     """Return the oldest and the newest part of the window."""
     older: Histogram = {}
     younger: Histogram = {}
@@ -159,6 +179,8 @@ def _parts(path: _Path, now: float) -> tuple[Histogram, Histogram]:
             half = younger if age_s < PART_S else older
             for bucket, count in summary.latencies:
                 half[bucket] = half.get(bucket, 0) + count
+            for bucket, count in summary.lead_latencies if without_lead else ():
+                half[bucket] -= count
     return older, younger
 
 

@@ -19,8 +19,9 @@ least share that its count goes with, less the most that theirs go with. Of ten 
 a thousand, two hundred cost a fifth of the share. So a small region is judged later than a large one, and never on
 noise. `EXCUSED` comes on top: a difference that is certain and does not matter moves nothing either.
 
-Nor is one Envoy enough, whatever it counts: a region is judged by the rest when the one that says the worst of it is
-left out. Where only one reports at all, a region is judged by probes alone. It takes two, of one view or of different ones.
+Nor is one certificate enough, whatever its holder counts: a region is judged by the rest when the one that says the
+worst of it is left out. It takes two, of one view or of two. Without certificates nobody can be told from another, a
+lie takes a second stream, and there is no such rule: it would only hold up a fleet of one Envoy in each region.
 """
 
 from __future__ import annotations

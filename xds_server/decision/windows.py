@@ -72,7 +72,7 @@ class LoadWindow:
 
     @property
     def span_s(self) -> float:
-        """Return of how many seconds `counts` are: more than `WINDOW_S` when a report that came late stands for more."""
+        """Return of how many seconds `counts` are: more than `WINDOW_S` when one that came late stands for more."""
         if not self.reports:
             return WINDOW_S
         oldest = self.reports[0]

@@ -17,17 +17,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import grpc
 from envoy.service.accesslog.v3 import als_pb2
 
-from xds_server.histogram import bucket_of, quantile
+from xds_server.histogram import bucket_of, middle_of, quantile
 from xds_server.model import AccessSummary, Address, ViewKey
 from xds_server.protocol.events import Code, ProtocolError
 from xds_server.signals.places import Places
-from xds_server.signals.streams import Counts, StreamService, ViewOf, first_message
+from xds_server.signals.streams import Counts, StreamService, ViewOf, first_message, reporter_of
 
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 REPORTER = "controlplane"
@@ -53,6 +53,10 @@ UNANSWERED = (
 """The flags by which the listener takes a request for failed. A client that went away is none of them."""
 
 
+LEAD = 1.5
+"""As for load reports (lrs.py): the one that says the worst is named, so that it can be left out."""
+
+
 class _Key(NamedTuple):
     view: str
     service: str
@@ -66,13 +70,20 @@ REFUSED = frozenset({"direct_response", "drop_overload"})
 class _Cell:
     """What was logged of one place in one interval."""
 
-    __slots__ = ("attempts", "entries", "failed", "latencies", "requests", "statuses", "unserved")
+    __slots__ = ("attempts", "by", "entries", "failed", "latencies", "requests", "statuses", "unserved")
 
     def __init__(self) -> None:
         self.requests = 0.0
         self.entries = self.failed = self.unserved = self.attempts = 0
         self.statuses = [0] * 6
         self.latencies: Counter[int] = Counter()
+        self.by: dict[Hashable, Counter[int]] = {}
+
+    def slowest(self, before: Hashable) -> Hashable:
+        """Return who waited longest in all; who did before, unless somebody waited `LEAD` times as long."""
+        waited = {reporter: sum(middle_of(b) * n for b, n in counts.items()) for reporter, counts in self.by.items()}
+        most = max(waited, key=lambda reporter: waited[reporter], default=None)
+        return most if waited.get(most, 0.0) > LEAD * waited.get(before, 0.0) else before
 
 
 class AccessTally:
@@ -81,9 +92,10 @@ class AccessTally:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._cells: dict[_Key, _Cell] = {}
+        self._leads: dict[_Key, Hashable] = {}
 
-    def add(self, view: ViewKey, entry: Any) -> bool:
-        """Add one HTTPAccessLogEntry; False if it means nothing to us."""
+    def add(self, view: ViewKey, entry: Any, who: Hashable | None = None) -> bool:
+        """Add one HTTPAccessLogEntry; False if it means nothing to us. `who` sends it, where that is proven."""
         common = entry.common_properties
         known = self._places.cluster(common.upstream_cluster)
         if known is None:
@@ -95,14 +107,19 @@ class AccessTally:
         cell = self._cells.get(key)
         if cell is None:
             cell = self._cells[key] = _Cell()
-        self._count(cell, entry, common, self._places.samples.get(view.fleet, 1.0), served=served)
+        bucket = self._count(cell, entry, common, self._places.samples.get(view.fleet, 1.0), served=served)
+        if bucket is not None:
+            cell.latencies[bucket] += 1
+            if who is not None:
+                cell.by.setdefault(who, Counter())[bucket] += 1
         return True
 
     def _region(self, service: str, address: Any, aimed: str) -> str:
         return self._places.home(service, Address(address.address, address.port_value)) or aimed
 
     @staticmethod
-    def _count(cell: _Cell, entry: Any, common: Any, share: float, *, served: bool) -> None:
+    def _count(cell: _Cell, entry: Any, common: Any, share: float, *, served: bool) -> int | None:
+        """Count an entry; return the bucket of its latency, None if that does not count."""
         status = entry.response.response_code.value // 100
         status = status if 1 <= status <= 5 else 0
         failed = status == 5 or (common.HasField("response_flags") and _unanswered(common.response_flags))
@@ -116,14 +133,15 @@ class AccessTally:
         else:
             cell.requests += 1 / share if share else 1
         timed = common.HasField("time_to_first_upstream_rx_byte") and common.HasField("time_to_first_upstream_tx_byte")
-        if timed and not failed:
-            ms = _ms(common.time_to_first_upstream_rx_byte) - _ms(common.time_to_first_upstream_tx_byte)
-            cell.latencies[bucket_of(ms)] += 1
+        if not timed or failed:
+            return None
+        return bucket_of(_ms(common.time_to_first_upstream_rx_byte) - _ms(common.time_to_first_upstream_tx_byte))
 
     def take(self, now: float, interval_s: float) -> list[AccessSummary]:
         """Return what was logged in the interval that ends now, and begin the next."""
         cells, self._cells = self._cells, {}
-        return [_summary(key, cell, interval_s, now) for key, cell in cells.items()]
+        self._leads = {key: cell.slowest(self._leads.get(key)) for key, cell in cells.items()}
+        return [_summary(key, cell, self._leads[key], interval_s, now) for key, cell in cells.items()]
 
 
 def _unanswered(flags: Any) -> bool:
@@ -135,7 +153,7 @@ def _ms(duration: Any) -> float:
     return float(duration.seconds * 1e3 + duration.nanos / 1e6)
 
 
-def _summary(key: _Key, cell: _Cell, interval_s: float, now: float) -> AccessSummary:
+def _summary(key: _Key, cell: _Cell, lead: Hashable, interval_s: float, now: float) -> AccessSummary:
     latencies = cell.latencies
     without, *classes = cell.statuses
     return AccessSummary(
@@ -155,6 +173,7 @@ def _summary(key: _Key, cell: _Cell, interval_s: float, now: float) -> AccessSum
         statuses=(without, classes[0], classes[1], classes[2], classes[3], classes[4]),
         unserved=cell.unserved,
         latencies=tuple(sorted(latencies.items())),
+        lead_latencies=tuple(sorted(cell.by.get(lead, {}).items())),
     )
 
 
@@ -206,22 +225,24 @@ class AccessServer:
     async def _talk(self, context: Any) -> None:
         data = await first_message(context)
         view: ViewKey | None = None
+        who: Hashable | None = None
         while data is not grpc.aio.EOF:
             message = als_pb2.StreamAccessLogsMessage.FromString(data)
             if view is None:
                 if not message.HasField("identifier"):
                     raise ProtocolError(Code.INVALID_ARGUMENT, "the first message has no identifier")
                 view = self._service.place(self._view_of, context, message.identifier.node)
-            self._hear(view, message)
+                who = reporter_of(context)
+            self._hear(view, who, message)
             del message
             while self._left <= 0:
                 await self._next.wait()
             data = await context.read()
 
-    def _hear(self, view: ViewKey, message: Any) -> None:
+    def _hear(self, view: ViewKey, who: Hashable | None, message: Any) -> None:
         self.counts.messages += 1
         entries = message.http_logs.log_entry
         self._left -= len(entries)
         for entry in entries:
-            if not self._tally.add(view, entry):
+            if not self._tally.add(view, entry, who):
                 self.counts.ignored += 1

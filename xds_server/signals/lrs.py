@@ -8,7 +8,7 @@ being reported, with zeros, while Envoys of the view report and for a minute: no
 
 *Who says it.* One Envoy may be wrong, or lie, and its counts can outweigh a fleet's. So each sum also says how much of
 it came from the one reporter with the most failures, the *lead*: a region is not judged by that one alone
-(decision/traffic.py). A reporter is a certificate at an address, or a stream where nobody shows one. The lead passes to
+(decision/traffic.py). A reporter is a certificate at an address; without one nobody leads. The lead passes to
 another only if that fails `LEAD` times as much: among equals it would otherwise be the unluckiest of each second.
 Rejected: to cap each at a multiple of the median, which takes a gateway among many idle sidecars for a liar.
 
@@ -88,13 +88,16 @@ class LoadTally:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._cells: dict[tuple[str, str, str], _Cell] = {}
-        self._reporters: dict[str, set[Reporter]] = {}
+        self._reporters: dict[str, set[int]] = {}
         self._since: dict[str, float] = {}
 
-    def add(self, reporter: Reporter, view: str, message: Any) -> int:
-        """Add one LoadStatsRequest of an Envoy in `view`; return how many of its parts mean nothing to us."""
+    def add(self, stream: int, view: str, message: Any, who: Reporter | None = None) -> int:
+        """Add one LoadStatsRequest of an Envoy in `view`; return how many of its parts mean nothing to us.
+
+        `who` is who sends it, where that is proven.
+        """
         ignored = 0
-        self._reporters.setdefault(view, set()).add(reporter)
+        self._reporters.setdefault(view, set()).add(stream)
         for stats in message.cluster_stats:
             localities, dropped = stats.upstream_locality_stats, stats.total_dropped_requests
             if not localities and not dropped:
@@ -113,9 +116,10 @@ class LoadTally:
                     continue
                 cell = self._cell(view, service, region)
                 self._add_locality(cell, stats, locality, reflex=region != aimed)
-                succeeded, failed = cell.by.get(reporter, (0, 0))
-                succeeded += locality.total_successful_requests
-                cell.by[reporter] = succeeded, failed + locality.total_error_requests
+                if who is not None:
+                    succeeded, failed = cell.by.get(who, (0, 0))
+                    succeeded += locality.total_successful_requests
+                    cell.by[who] = succeeded, failed + locality.total_error_requests
         return ignored
 
     @staticmethod
@@ -246,7 +250,7 @@ class LoadServer:
             raise ProtocolError(Code.INVALID_ARGUMENT, "the first message has no node")
         view = self._service.place(self._view_of, context, request.node).region
         self._opened += 1
-        reporter, ordered = reporter_of(context) or self._opened, 0
+        stream, who, ordered = self._opened, reporter_of(context), 0
         del request, data  # 60 KB of node for as long as the Envoy is connected
         while True:
             if ordered != self._interval_s:
@@ -257,7 +261,7 @@ class LoadServer:
                 return
             report = without_node(report)  # and lets go of the rest before the next one comes
             self.counts.messages += 1
-            self.counts.ignored += self._tally.add(reporter, view, lrs_pb2.LoadStatsRequest.FromString(report))
+            self.counts.ignored += self._tally.add(stream, view, lrs_pb2.LoadStatsRequest.FromString(report), who)
 
 
 def interval_for(streams: int, before: int) -> int:
