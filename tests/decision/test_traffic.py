@@ -84,16 +84,6 @@ def test_one_envoy_does_not_make_a_region_slow(ms: float, count: int, lead: tupl
     assert (found.share < 1.0) is slow, found
 
 
-def test_demand_is_not_more_for_a_report_that_comes_late() -> None:
-    live = Live()
-    live.run(15, us_us=(1000, 0))
-    for late_s in (3.0, 4.0):
-        live.now += late_s
-        live.book.learn(LoadReport("us", "us", "shop", "us", 0, round(1000 * late_s), 0, 0, late_s, live.now))
-        live.run(3, us_us=(1000, 0))
-        assert live.book.demand_rps("shop", "us", 1000.0, live.now) is None
-
-
 def lead(view: str, good: int, bad: int, *, of: tuple[int, int], at: float, region: str = "us") -> LoadReport:
     """Return a report of a second in which the Envoy that says the worst makes `of` of what is said."""
     return LoadReport(

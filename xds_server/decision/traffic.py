@@ -162,7 +162,7 @@ class TrafficBook:
             return self._demand.get(key)
         if failed > FAILING * (succeeded + failed):
             return self._demand.get(key)
-        self._follow(key, succeeded / max(w.span_s for w in windows), stated, now)
+        self._follow(key, succeeded / WINDOW_S, stated, now)
         return self._demand.get(key)
 
     def _follow(self, key: tuple[str, str], rate: float, stated: float | None, now: float) -> None:

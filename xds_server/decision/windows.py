@@ -70,14 +70,6 @@ class LoadWindow:
         self._forget(now)
         return self.sums
 
-    @property
-    def span_s(self) -> float:
-        """Return of how many seconds `counts` are: more than `WINDOW_S` when one that came late stands for more."""
-        if not self.reports:
-            return WINDOW_S
-        oldest = self.reports[0]
-        return max(WINDOW_S, self.reports[-1].at - oldest.at + oldest.interval_s)
-
     def recent(self, now: float, span_s: float = RECENT_S) -> Counts:
         """Return the sums over the last `span_s`, or over one interval where reports are farther apart."""
         total = Counts()
