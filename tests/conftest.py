@@ -16,10 +16,16 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+ALONE = frozenset({"bench", "demo", "envoy"})
+"""Directories whose tests fill the machine by themselves: a fleet under load beside another would prove nothing."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep each directory on one worker when tests run on several (-n): its tests share processes and a stage."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+        if item.path.parent.name in ALONE:
+            item.add_marker(pytest.mark.alone)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
