@@ -2,7 +2,9 @@
 
 Keepalive is what finds half-open connections: without it a client that vanished behind a firewall is "connected" for
 ever, and an Envoy on the other side stays stale without knowing. Envoy's own pings (its bootstrap has them) must be
-permitted explicitly, because gRPC's defaults answer frequent ones with GOAWAY "too_many_pings".
+permitted explicitly, because gRPC's defaults answer frequent ones with GOAWAY "too_many_pings". They are what an Envoy
+depends on, every 30 s; ours only tell us who is gone, and cost a fleet of ten thousand half of what it costs at rest, so
+they come every minute.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class TransportOptions:
     that the next server is not run over.
     """
 
-    keepalive_s: float = 30.0
+    keepalive_s: float = 60.0
     keepalive_timeout_s: float = 10.0
     min_ping_interval_s: float = 5.0
     max_request_bytes: int = 4 * MIB
