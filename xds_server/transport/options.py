@@ -3,7 +3,7 @@
 Keepalive is what finds half-open connections: without it a client that vanished behind a firewall is "connected" for
 ever, and an Envoy on the other side stays stale without knowing. Envoy's own pings (its bootstrap has them) must be
 permitted explicitly, because gRPC's defaults answer frequent ones with GOAWAY "too_many_pings". They are what an Envoy
-depends on, every 30 s; ours only tell us who is gone, and cost a fleet of ten thousand half of what it costs at rest, so
+depends on, every 30 s; ours only tell us who is gone, and cost a fleet of ten thousand half of its CPU at rest, so
 they come every minute.
 """
 
