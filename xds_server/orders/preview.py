@@ -20,7 +20,8 @@ class Effect:
     """One service before and after. Tuples follow `regions`; `added_ms` is the mean over all requests.
 
     `overload` is by how much the hottest region would exceed its capacity (1.0: it fits), `serving` how many regions
-    could still be given traffic. `demand_rps` is what is asked for.
+    could still be given traffic. `demand_rps` is what is asked for. `stranded` are views that could reach nothing that
+    serves, and can now.
     """
 
     service: str
@@ -32,6 +33,7 @@ class Effect:
     added_ms: float
     serving: int
     demand_rps: float
+    stranded: tuple[str, ...] = ()
 
     @property
     def excess_rps(self) -> float:
@@ -95,6 +97,7 @@ def _effect(case: Case, wanted: Mapping[str, Ordered]) -> Effect:
         added_ms=_mean_ms(after, latency) - _mean_ms(replace(before, demand_rps=after.demand_rps), latency),
         serving=sum(v is not None and v.serves for v in after.verdicts),
         demand_rps=sum(after.demand_rps),
+        stranded=tuple(view for view in after.stranded if view not in before.stranded),
     )
 
 

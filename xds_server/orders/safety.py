@@ -94,6 +94,8 @@ def refusals(
         if order.kind.leaves and effect.serving < rules.min_regions:
             serving = f"{effect.serving} region{'s' * (effect.serving != 1)}"
             yield f"{effect.service} would be served by {serving}, at least {rules.min_regions} must remain"
+        if effect.stranded:
+            yield f"{effect.service}: {', '.join(effect.stranded)} would reach nothing that serves"
         if not effect.fits and order.kind is not Kind.HOLD:
             hottest = f", the hottest region would be at {effect.overload:.0%}" if effect.overload > 1.0 else ""
             yield f"{effect.service} does not fit: {effect.excess_rps:,.0f} req/s too many for the capacities{hottest}"
