@@ -107,6 +107,7 @@ def test_refuse_in_an_overload_what_does_not_fit_and_try_none_of_it_again(stage:
     stage.capacities(40, 30, 30)
     stage.until("something is refused", lambda: bool(stage.api("decision")["services"][0]["views"][2]["shed"]))
     stage.until("the clients have it", stage.synced)
+    stage.until("they go by it", lambda: all(counts.failed for counts in all_call(stage, 50).values()))
     for counts in all_call(stage, CALLS).values():
         refused = sum(counts.failed.values())
         assert abs(refused / CALLS - 0.29) < TOLERANCE, (counts.failed, counts.served)
