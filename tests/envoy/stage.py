@@ -17,6 +17,7 @@ import functools
 import json
 import math
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -197,8 +198,16 @@ class Stage:
             await self.fault(f"restore:{CONTROL_PLANE}")
         for region in REGIONS:
             await self.fault(f"restore:{region}")
+        if "down" in (await self.verdicts()).values():
+            await self._forget()
         await self.until("all is well again", self._is_calm)
         await self.follows()
+
+    async def _forget(self) -> None:
+        """Begin with a control plane that knows nothing: a region that fell in many tests is held down for minutes."""
+        await self.fault(f"kill:{CONTROL_PLANE}")
+        shutil.rmtree(self.site.directory / "state")
+        await self.fault(f"restore:{CONTROL_PLANE}")
 
     async def _is_calm(self) -> bool:
         decision = await self.api("/api/v1/decision")
