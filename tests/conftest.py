@@ -16,7 +16,7 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
-ALONE = frozenset({"bench", "demo", "envoy"})
+ALONE = frozenset({"demo", "envoy"})
 """Directories whose tests fill the machine by themselves: a fleet under load beside another would prove nothing."""
 
 
