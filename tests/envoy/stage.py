@@ -198,13 +198,13 @@ class Stage:
             await self.fault(f"restore:{CONTROL_PLANE}")
         for region in REGIONS:
             await self.fault(f"restore:{region}")
-        if "down" in (await self.verdicts()).values():
+        if not await self._is_calm():
             await self._forget()
         await self.until("all is well again", self._is_calm)
         await self.follows()
 
     async def _forget(self) -> None:
-        """Begin with a control plane that knows nothing: a region that fell in many tests is held down for minutes."""
+        """Begin with a control plane that knows nothing: what fell is held down, and latencies are remembered, for long."""
         await self.fault(f"kill:{CONTROL_PLANE}")
         shutil.rmtree(self.site.directory / "state")
         await self.fault(f"restore:{CONTROL_PLANE}")
