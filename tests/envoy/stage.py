@@ -204,7 +204,7 @@ class Stage:
         await self.follows()
 
     async def _forget(self) -> None:
-        """Begin with a control plane that knows nothing: what fell is held down, and latencies are remembered, for long."""
+        """Begin with a control plane that knows nothing: what fell or was slow is remembered for long."""
         await self.fault(f"kill:{CONTROL_PLANE}")
         shutil.rmtree(self.site.directory / "state")
         await self.fault(f"restore:{CONTROL_PLANE}")

@@ -70,7 +70,19 @@ class Witnesses:
         """Return the views that have a word on a place, given that something seems to have failed at `since`."""
         views = {*self._endpoints.vantages(place), *self._traffic.views(place)} - {MONITOR}
         found = {view: self._word(view, place, since, now) for view in sorted(views)}
-        return {view: word for view, word in found.items() if word is not None}
+        said = {view: word for view, word in found.items() if word is not None}
+        return dict.fromkeys(said, Word.DOWN) if self._checks_fail(place, views, since, now) else said
+
+    def _checks_fail(self, place: Place, views: Iterable[str], since: float, now: float) -> bool:
+        """Return whether the health check fails by every account, ours and that of every view that checks.
+
+        Then it is meant, whatever the traffic says: a check that fails is how an endpoint asks to be left.
+        """
+        if self._endpoints.word(place, MONITOR, since, now) is not Word.DOWN:
+            return False
+        checks = [self._endpoints.word(place, view, since, now) for view in views]
+        checking = [word for word in checks if word is not None]
+        return bool(checking) and all(word is Word.DOWN for word in checking)
 
     def _word(self, view: str, place: Place, since: float, now: float) -> Word | None:
         """Return a view's word by the table above."""
