@@ -25,6 +25,10 @@ from xds_server.policy.types import HealthCheck
 LONG_AGO = float("-inf")
 
 
+ANSWERED = ("HTTP ", "gRPC health")
+"""How the words of a probe begin that had an answer (signals/checks.py)."""
+
+
 class Witnesses:
     """All vantages, for one look. It owns nothing: the books are the health book's."""
 
@@ -74,11 +78,14 @@ class Witnesses:
         return dict.fromkeys(said, Word.DOWN) if self._checks_fail(place, views, since, now) else said
 
     def _checks_fail(self, place: Place, views: Iterable[str], since: float, now: float) -> bool:
-        """Return whether the health check fails by every account, ours and that of every view that checks.
+        """Return whether the health check fails by every account, and we were told so by an answer.
 
-        Then it is meant, whatever the traffic says: a check that fails is how an endpoint asks to be left.
+        Then it is meant, whatever the traffic says: a check that answers badly is how an endpoint asks to be left. No
+        answer at all may be the network, and then a region's own view goes on.
         """
         if self._endpoints.word(place, MONITOR, since, now) is not Word.DOWN:
+            return False
+        if not self._endpoints.evidence(place).detail.startswith(ANSWERED):
             return False
         checks = [self._endpoints.word(place, view, since, now) for view in views]
         checking = [word for word in checks if word is not None]
