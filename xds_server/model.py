@@ -67,7 +67,8 @@ class Observation:
     """One dated piece of evidence about one target.
 
     `vantage` says who looked ("controlplane", or an Envoy's id), `detail` why it failed, in words ("connection
-    refused", "HTTP 503"). `view` is the region that was looked from, empty for the control plane itself.
+    refused", "HTTP 503"). `view` is the region that was looked from, empty for the control plane itself. `answered`:
+    the target itself said so, there was an answer.
     """
 
     vantage: str
@@ -77,6 +78,7 @@ class Observation:
     latency_ms: float | None = None
     detail: str = ""
     view: str = ""
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ A file is blocks separated by an empty line; each is a command, `----`, and what
 are prose. `pytest tests/decision --rewrite` writes the outcomes anew: read the diff before you commit it.
 
     policy                      the following lines are the policy's YAML
-    probes REGION=HOW …         from now on the endpoints there answer HOW: up, down, silent (no probe arrives), or
-                                1/2 (that many of them up); `*` is every region
+    probes REGION=HOW …         from now on the endpoints there answer HOW: up, down, silent (no probe arrives), unwell
+                                (health checks are answered with 503, requests are served), or 1/2 (that many of them
+                                up); `*` is every region
     signals KIND …              what there is besides probes: `hds` (every view's Envoys probe the regions), `live`
                                 (load reports and access logs of the traffic that the weights send);
                                 `monitor` says that `probes` below fools the control plane only, all else is well
@@ -167,7 +168,8 @@ class World:
             how = self._how(target.region)
             if how != "silent":
                 up = how == "up" or ("/" in how and nth <= int(how.split("/")[0]))
-                yield Observation("controlplane", target, up, self.now, 1.0, "" if up else "connection refused")
+                why = "" if up else "HTTP 503" if how == "unwell" else "connection refused"
+                yield Observation("controlplane", target, up, self.now, 1.0, why, answered=how == "unwell")
 
     def _how(self, region: str) -> str:
         return self.answers.get(region, self.answers.get("*", "up"))
@@ -183,7 +185,7 @@ class World:
         assert policy is not None
         for view in policy.regions:
             for target in sorted(self.targets):
-                up = self._alive(view, target.region) and self._half(target)
+                up = self._alive(view, target.region) and self._half(target) and self._how(target.region) != "unwell"
                 detail = "" if up else "no answer in 500 ms"
                 yield Observation(f"envoy-{view}", target, up, self.now, 1.0, detail, view)
 

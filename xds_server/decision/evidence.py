@@ -129,6 +129,11 @@ class EndpointBook:
             return Word.UP if max(well) - lag_s >= since else Word.STALE
         return Word.DOUBT if any(s.up for s in states) else Word.DOWN
 
+    def declined(self, place: Place) -> bool:
+        """Return whether the monitor sees every endpoint of a place fail, each by an answer of its own."""
+        states = self._seen(place, MONITOR)
+        return bool(states) and all(s.up is False and s.answered for s in states)
+
     @property
     def excused(self) -> set[Place]:
         """Return the places with endpoints that only the monitor sees fail: time, or another word, may change that."""

@@ -41,7 +41,8 @@ class Place(NamedTuple):
 class EndpointState:
     """What we know of one address. `up` is None until decided; `streak` counts results in a row against `up`.
 
-    `since` is when the last result was first seen without a break: when it began to fail, or to be well.
+    `since` is when the last result was first seen without a break: when it began to fail, or to be well. `answered`:
+    the last result was the address's own answer.
     """
 
     up: bool | None
@@ -49,6 +50,7 @@ class EndpointState:
     at: float
     detail: str
     since: float = 0.0
+    answered: bool = False
 
     @property
     def well(self) -> bool:
@@ -113,14 +115,14 @@ def next_endpoint(state: EndpointState | None, seen: Observation, check: HealthC
     up = state.up if state else None
     since = state.since if state is not None and state.well == seen.healthy else seen.at
     if seen.healthy == up:
-        return EndpointState(up, 0, seen.at, seen.detail, since)
+        return EndpointState(up, 0, seen.at, seen.detail, since, seen.answered)
     streak = 1 + (state.streak if state and (up is not None or not seen.healthy) else 0)
     needed = check.healthy_after if seen.healthy else check.unhealthy_after
     if up is None and (seen.healthy or hasty):
         needed = 1
     if streak >= needed:
-        return EndpointState(seen.healthy, 0, seen.at, seen.detail, since)
-    return EndpointState(up, streak, seen.at, seen.detail, since)
+        return EndpointState(seen.healthy, 0, seen.at, seen.detail, since, seen.answered)
+    return EndpointState(up, streak, seen.at, seen.detail, since, seen.answered)
 
 
 def stale_after_s(check: HealthCheck) -> float:

@@ -10,6 +10,10 @@ reached, which load reports do not. A region's own view does not probe it; there
     was fine a moment  up / failing                up / stale: the next report tells
     begins to fail     up, proven / stale / down   up / doubt / down
     all fails          any                         what the probes say: if they are answered it is no matter of the path
+
+One thing outweighs live traffic: a health check that answers "no", to us and to every view that asks. That is how an
+endpoint asks to be left, while it still serves what comes. (Rejected: any check that fails everywhere. A region that is
+cut off from all others fails every check, and its own view is best served at home.)
 """
 
 from __future__ import annotations
@@ -23,10 +27,6 @@ from xds_server.decision.votes import Word
 from xds_server.policy.types import HealthCheck
 
 LONG_AGO = float("-inf")
-
-
-ANSWERED = ("HTTP ", "gRPC health")
-"""How the words of a probe begin that had an answer (signals/checks.py)."""
 
 
 class Witnesses:
@@ -83,9 +83,7 @@ class Witnesses:
         Then it is meant, whatever the traffic says: a check that answers badly is how an endpoint asks to be left. No
         answer at all may be the network, and then a region's own view goes on.
         """
-        if self._endpoints.word(place, MONITOR, since, now) is not Word.DOWN:
-            return False
-        if not self._endpoints.evidence(place).detail.startswith(ANSWERED):
+        if self._endpoints.word(place, MONITOR, since, now) is not Word.DOWN or not self._endpoints.declined(place):
             return False
         checks = [self._endpoints.word(place, view, since, now) for view in views]
         checking = [word for word in checks if word is not None]

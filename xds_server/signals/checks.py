@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -66,6 +66,13 @@ def new_session() -> aiohttp.ClientSession:
     )
 
 
+class Found(NamedTuple):
+    """What a probe found: nothing wrong, or why it is not healthy; and whether that is the target's own answer."""
+
+    wrong: str = ""
+    answered: bool = False
+
+
 class Check:
     """How one target is probed. Made once per target, so that nothing is parsed per probe."""
 
@@ -84,23 +91,23 @@ class Check:
         self._url = URL(f"{'https' if tls is not None else 'http'}://{address}{check.path}", encoded=True)
         self._headers = {"host": check.host or str(address)}
 
-    async def run(self, session: aiohttp.ClientSession) -> str:
-        """Probe once; return "" if healthy, else why not. Raises TroubleError if the trouble is ours."""
+    async def run(self, session: aiohttp.ClientSession) -> Found:
+        """Probe once. Raises TroubleError if the trouble is ours."""
         try:
             if self._grpc is not None:
-                return await self._grpc.run()
+                return Found(*await self._grpc.run())
             if self._kind is ProbeKind.TCP:
                 return await self._connect()
             return await self._get(session)
         except (aiohttp.ClientError, OSError) as error:
-            return _words(error)
+            return Found(_words(error))
 
     async def close(self) -> None:
         """Let go of what is kept between probes."""
         if self._grpc is not None:
             await self._grpc.close()
 
-    async def _get(self, session: aiohttp.ClientSession) -> str:
+    async def _get(self, session: aiohttp.ClientSession) -> Found:
         more: dict[str, Any] = {"ssl": self._tls, "server_hostname": self._name} if self._tls is not None else {}
         async with session.get(self._url, headers=self._headers, allow_redirects=False, **more) as response:
             left, start = MAX_BODY, bytearray()
@@ -108,15 +115,16 @@ class Check:
                 left -= len(piece)
                 start += piece[: SEARCHED - len(start)]
             if response.status not in self._statuses:
-                return f"HTTP {response.status}"
-            return "" if self._body in start else f"HTTP {response.status} without the expected body"
+                return Found(f"HTTP {response.status}", answered=True)
+            missing = "" if self._body in start else f"HTTP {response.status} without the expected body"
+            return Found(missing, answered=True)
 
-    async def _connect(self) -> str:
+    async def _connect(self) -> Found:
         loop = asyncio.get_running_loop()
         more: dict[str, Any] = {"ssl": self._tls, "server_hostname": self._name} if self._tls is not None else {}
         transport, _ = await loop.create_connection(asyncio.Protocol, self._address.ip, self._address.port, **more)
         transport.abort()
-        return ""
+        return Found()
 
 
 def _words(error: aiohttp.ClientError | OSError) -> str:

@@ -45,16 +45,19 @@ class GrpcCheck:
         self._request = bytes((_SERVICE_TAG,)) + length + name if name else b""
         self._channel: grpc.aio.Channel | None = None
 
-    async def run(self) -> str:
-        """Probe once; return "" if it serves, else why not. Raises OSError if this process is out of descriptors."""
+    async def run(self) -> tuple[str, bool]:
+        """Probe once; return "" if it serves, else why not, and whether the service said so.
+
+        Raises OSError if this process is out of descriptors.
+        """
         if self._channel is None:
             self._channel = self._new_channel()
         check = self._channel.unary_unary(METHOD)
         try:
             answer = await check(self._request)
         except grpc.aio.AioRpcError as error:
-            return _words(error)
-        return "" if (status := status_of(answer)) == "SERVING" else f"gRPC health: {status}"
+            return _words(error), False
+        return "" if (status := status_of(answer)) == "SERVING" else f"gRPC health: {status}", True
 
     def _new_channel(self) -> grpc.aio.Channel:
         if self._credentials is None:

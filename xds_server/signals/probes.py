@@ -25,7 +25,7 @@ import aiohttp
 
 from xds_server.model import Observation, Target
 from xds_server.policy.types import HealthCheck
-from xds_server.signals.checks import Check, TroubleError, new_session
+from xds_server.signals.checks import Check, Found, TroubleError, new_session
 from xds_server.signals.probe_tls import ProbeTls
 from xds_server.signals.tls_files import TlsFiles
 
@@ -126,18 +126,19 @@ class Prober:
         late = f"no answer in {limit * 1000:.0f} ms"
         try:
             async with asyncio.timeout(limit):
-                detail = await check.run(session)
+                found = await check.run(session)
         except TimeoutError:
-            detail = late
+            found = Found(late)
         except TroubleError:
             return None
         ended = self._now()
         if ended > deadline + STALL_S:
             return None
-        if ended > deadline or detail is late:
+        if ended > deadline or found.wrong is late:
             return Observation(VANTAGE, target, healthy=False, at=min(ended, deadline), detail=late)
         latency_ms = (ended - started) * 1000
-        return Observation(VANTAGE, target, healthy=not detail, at=ended, latency_ms=latency_ms, detail=detail)
+        wrong, answered = found
+        return Observation(VANTAGE, target, not wrong, ended, latency_ms=latency_ms, detail=wrong, answered=answered)
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:

@@ -16,6 +16,7 @@ leaves the one or the other; a step that has been released is never edited.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import threading
@@ -129,7 +130,8 @@ def _make(path: Path) -> None:
 def _ready(path: Path | None, schema: Sequence[str], *, durable: bool) -> sqlite3.Connection:
     unclean = path is not None and path.with_name(f"{path.name}-wal").exists()
     connection = sqlite3.connect(path or MEMORY, isolation_level=None, check_same_thread=False)
-    try:
+    with contextlib.ExitStack() as unless_ready:
+        unless_ready.callback(connection.close)
         connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         _know(connection, version, len(schema))
@@ -141,9 +143,7 @@ def _ready(path: Path | None, schema: Sequence[str], *, durable: bool) -> sqlite
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         for number, step in enumerate(schema[version:], version + 1):
             _migrate(connection, number, step)
-    except BaseException:
-        connection.close()
-        raise
+        unless_ready.pop_all()
     return connection
 
 
