@@ -6,13 +6,14 @@ import json
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
+
+from tests.support.waiting import wait_until
 
 POLICY = """
 version: 1
@@ -107,7 +108,4 @@ def served(directory: Path, *flags: object) -> Iterator[Server]:
 
 def until(condition: Callable[[], object]) -> None:
     """Wait for a condition; fail when it does not come true within the limit."""
-    limit = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+    wait_until(condition, LIMIT_S, lambda: "it did not come true")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +17,7 @@ from envoy.service.status.v3 import csds_pb2
 
 from tests.envoy_own.world import LIMIT_S, ControlPlane
 from tests.support.envoy import EnvoyProcess
+from tests.support.waiting import wait_until
 from xds_server.cli import main
 from xds_server.demo.ports import Ports
 from xds_server.transport.csds import SERVICE
@@ -74,10 +74,7 @@ class Scene:
         }
 
     def until(self, what: str, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + LIMIT_S
-        while not condition():
-            assert time.monotonic() < deadline, f"no {what}\n{self.control_plane.log}"
-            time.sleep(0.05)
+        wait_until(condition, LIMIT_S, lambda: f"no {what}\n{self.control_plane.log}")
 
 
 @pytest.fixture

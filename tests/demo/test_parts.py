@@ -10,12 +10,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import wait_until
 from xds_server.demo import remote
 from xds_server.demo.backend import Bucket, Settings, changed
 from xds_server.demo.http1 import Response, UnreachableError, fetch
@@ -27,13 +28,6 @@ from xds_server.demo.tally import Delta, Totals
 
 LIMIT_S = 30.0
 REGION = "us-east-1"
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def gone(pid: int) -> bool:
@@ -256,7 +250,7 @@ def test_no_child_outlives_its_parent_however_it_dies_not_even_a_stopped_one(
         assert len(pids) == 2
         assert not any(gone(pid) for pid in pids)
         parent.send_signal(how)
-    wait_until(lambda: all(gone(pid) for pid in pids))
+    wait_until(lambda: all(gone(pid) for pid in pids), LIMIT_S, lambda: "it did not come true")
 
 
 def test_stop_all_ends_the_willing_the_hung_and_the_deaf(tmp_path: Path) -> None:
@@ -270,7 +264,7 @@ def test_stop_all_ends_the_willing_the_hung_and_the_deaf(tmp_path: Path) -> None
     for child in children[:3]:
         child.start()
     children[1].pause()
-    wait_until(lambda: (tmp_path / "deaf").read_text() == "1\n")
+    wait_until(lambda: (tmp_path / "deaf").read_text() == "1\n", LIMIT_S, lambda: "it did not come true")
     pids = [child.pid for child in children[:3]]
     stop_all(children)
     assert all(gone(pid) for pid in pids)
@@ -280,7 +274,7 @@ def test_stop_all_ends_the_willing_the_hung_and_the_deaf(tmp_path: Path) -> None
 def test_a_child_that_dies_by_itself_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     child = Child("the Envoy of mars", ["sh", "-c", "echo one; echo bind failed >&2; exit 3"], tmp_path / "log")
     child.start()
-    wait_until(lambda: not child.running)
+    wait_until(lambda: not child.running, LIMIT_S, lambda: "it did not come true")
     with pytest.raises(DemoError, match=r"(?s)the Envoy of mars ended with status 3.*bind failed"):
         check([child])
 

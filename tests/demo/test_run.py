@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -20,6 +19,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
+from tests.support.waiting import wait_until
 from xds_server.demo.command import demo, demo_fault
 
 pytestmark = pytest.mark.envoy
@@ -47,12 +47,13 @@ def processes_of(place: Path) -> dict[int, str]:
     return found
 
 
-def wait_until(condition: Callable[[], bool], run: subprocess.Popen[str], out: Path) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert run.poll() is None, out.read_text()
-        assert time.monotonic() < deadline, out.read_text()
-        time.sleep(0.05)
+def run_until(condition: Callable[[], bool], run: subprocess.Popen[str], out: Path) -> None:
+    def come_true() -> bool:
+        found = condition()
+        assert found or run.poll() is None, out.read_text()
+        return found
+
+    wait_until(come_true, LIMIT_S, out.read_text)
 
 
 @contextmanager
@@ -100,7 +101,7 @@ def test_a_headless_run_writes_a_valid_report_and_leaves_nothing_behind(place: P
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_says_how_it_went_and_leaves_nothing_behind(place: Path, how: signal.Signals) -> None:
     with started(place, "--rps", "40", "--fault", "blackhole:eu-west-1@0.1") as (run, out):
-        wait_until(lambda: loaded(out) and "fault injected" in out.read_text(), run, out)
+        run_until(lambda: loaded(out) and "fault injected" in out.read_text(), run, out)
         run.send_signal(how)
         assert run.wait(LIMIT_S) == 0, out.read_text()
     assert "requests in" in out.read_text()
@@ -110,19 +111,16 @@ def test_a_run_that_is_stopped_says_how_it_went_and_leaves_nothing_behind(place:
 
 def test_a_run_that_is_killed_takes_every_process_with_it(place: Path) -> None:
     with started(place, "--rps", "40", "--fault", "blackhole:controlplane@0.1") as (run, out):
-        wait_until(lambda: loaded(out) and "fault injected" in out.read_text(), run, out)
+        run_until(lambda: loaded(out) and "fault injected" in out.read_text(), run, out)
         assert len(processes_of(place)) >= 13  # 8 backends, 4 Envoys, the control plane
         run.kill()
         run.wait()
-        deadline = time.monotonic() + LIMIT_S
-        while processes_of(place):
-            assert time.monotonic() < deadline, processes_of(place)
-            time.sleep(0.05)
+        wait_until(lambda: not processes_of(place), LIMIT_S, lambda: processes_of(place))
 
 
 def test_a_run_that_is_stopped_while_starting_leaves_nothing_behind(place: Path) -> None:
     with started(place) as (run, out):
-        wait_until(lambda: "backends" in out.read_text(), run, out)
+        run_until(lambda: "backends" in out.read_text(), run, out)
         run.send_signal(signal.SIGTERM)
         assert run.wait(LIMIT_S) == 130, out.read_text()
     assert processes_of(place) == {}
@@ -130,7 +128,7 @@ def test_a_run_that_is_stopped_while_starting_leaves_nothing_behind(place: Path)
 
 def test_people_can_break_and_mend_it_from_another_terminal_and_an_envoy_that_dies_is_reported(place: Path) -> None:
     with started(place, "--rps", "40") as (run, out):
-        wait_until(lambda: loaded(out), run, out)
+        run_until(lambda: loaded(out), run, out)
         (directory,) = place.glob("xds-server-demo-*")
 
         def tell(fault: str) -> str:
@@ -141,7 +139,7 @@ def test_people_can_break_and_mend_it_from_another_terminal_and_an_envoy_that_di
         assert tell("restore:sa-east-1") == "done: restore:sa-east-1\n"
         policy = directory / "policy.yaml"
         policy.write_text(policy.read_text().replace("reserve:", "reserves:"))
-        wait_until(lambda: "reserves" in out.read_text(), run, out)
+        run_until(lambda: "reserves" in out.read_text(), run, out)
         (envoy,) = [pid for pid, command in processes_of(place).items() if "envoy-eu-west-1.yaml" in command]
         os.kill(envoy, signal.SIGKILL)
         assert run.wait(LIMIT_S) == 1

@@ -7,7 +7,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 import yaml
 
 from tests.support.envoy import EnvoyProcess
+from tests.support.waiting import wait_until
 from xds_server.demo.ports import Ports
 
 PROGRAM = [sys.executable, "-m", "xds_server"]
@@ -134,10 +134,7 @@ class World:
 
     def until(self, what: str, condition: Callable[[], object]) -> None:
         """Wait for a condition; the error shows what the control plane and Envoy said."""
-        deadline = time.monotonic() + LIMIT_S
-        while not condition():
-            assert time.monotonic() < deadline, f"no {what}\n{self.control_plane.log}\n{self.envoy.log}"
-            time.sleep(0.02)
+        wait_until(condition, LIMIT_S, lambda: f"no {what}\n{self.control_plane.log}\n{self.envoy.log}")
 
     def _write_policy(self) -> None:
         ports = Ports(1, random.Random())

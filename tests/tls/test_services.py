@@ -6,7 +6,6 @@ import http.client
 import json
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -20,6 +19,7 @@ from cryptography import x509
 from tests.envoy_own.world import LIMIT_S, ControlPlane
 from tests.support.certificates import Authority, replace
 from tests.support.envoy import EnvoyProcess
+from tests.support.waiting import wait_until
 from tests.tls.backend import backend
 from xds_server.cli import main
 from xds_server.demo.ports import Ports
@@ -97,10 +97,7 @@ class Scene:
 
     def until(self, what: str, condition: object) -> None:
         assert callable(condition)
-        deadline = time.monotonic() + LIMIT_S
-        while not condition():
-            assert time.monotonic() < deadline, f"no {what}\n{self.control_plane.log}\n{self.envoy.log}"
-            time.sleep(0.02)
+        wait_until(condition, LIMIT_S, lambda: f"no {what}\n{self.control_plane.log}\n{self.envoy.log}")
 
     def updates(self, secret: str) -> int:
         return self.envoy.stats(f"sds.{secret}.update_success")[f"sds.{secret}.update_success"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ from click.testing import CliRunner
 from tests.envoy_own.world import LIMIT_S, ControlPlane
 from tests.support.certificates import Authority, Files
 from tests.support.envoy import EnvoyProcess
+from tests.support.waiting import wait_until
 from xds_server.cli import main
 
 NAME = "control-plane.example"
@@ -61,10 +61,7 @@ class Realm:
         return [entry for entry in entries if entry["kind"] == kind]
 
     def until(self, what: str, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + LIMIT_S
-        while not condition():
-            assert time.monotonic() < deadline, f"no {what}\n{self.control_plane.log}"
-            time.sleep(0.05)
+        wait_until(condition, LIMIT_S, lambda: f"no {what}\n{self.control_plane.log}")
 
 
 def connected(envoy: EnvoyProcess) -> bool:
