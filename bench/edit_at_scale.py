@@ -28,7 +28,6 @@ from bench.figures import Figure
 from bench.run import Run, cpu_ms, program
 from bench.stage import text
 from bench.world import EIGHT, ENDPOINTS_PER_REGION, Incident, policy_text
-from xds_server.controller import Inputs
 from xds_server.demo.meter import Meter
 from xds_server.demo.ports import Ports
 from xds_server.demo.processes import Child, DemoError, stop_all, until
@@ -37,6 +36,7 @@ from xds_server.policy.parse import parse
 from xds_server.policy.types import DEFAULT_FLEET, Policy
 from xds_server.snapshot.listeners import ROUTE_CONFIGURATION
 from xds_server.snapshot.resource import TypeUrl
+from xds_server.step import Inputs
 from xds_server.transport.server import SERVICE
 
 _REACH_S = 2.0

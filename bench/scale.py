@@ -15,7 +15,6 @@ from bench.decision import BACK, DEAD, WELL
 from bench.figures import Figure
 from bench.run import Run, cpu_ms
 from bench.world import EIGHT, Incident, policy
-from xds_server.controller import Inputs
 from xds_server.decision.complete import complete
 from xds_server.decision.decide import decide_service, place
 from xds_server.decision.frame import Frame, Placed, Prior, frame
@@ -23,6 +22,7 @@ from xds_server.decision.measured import Measured
 from xds_server.decision.standin import stand_in
 from xds_server.model import ServiceDecision, Verdict
 from xds_server.policy.types import Policy
+from xds_server.step import Inputs
 
 
 def scale(run: Run) -> list[Figure]:

@@ -11,12 +11,13 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from xds_server.controller import Controller, Inputs, Outcome
+from xds_server.controller import Controller
 from xds_server.model import Observation, Target, ViewKey
 from xds_server.policy.parse import parse
 from xds_server.policy.types import HealthCheck, Policy
 from xds_server.rollout.news import Joined
 from xds_server.snapshot.resource import Snapshot
+from xds_server.step import Inputs, Outcome
 
 FOUR = ("ap-southeast-1", "eu-west-1", "sa-east-1", "us-east-1")
 EIGHT = ("ap-northeast-1", "ap-south-1", "ap-southeast-1", "eu-central-1", "eu-west-1", "sa-east-1", "us-east-1", "us-west-2")  # fmt: skip  # noqa: E501

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xds_server.controller import Controller, Inputs
+from xds_server.controller import Controller
 from xds_server.model import ViewKey
 from xds_server.policy.errors import PolicyError
 from xds_server.policy.parse import parse
@@ -12,6 +12,7 @@ from xds_server.policy.types import Policy
 from xds_server.rollout.news import Joined
 from xds_server.snapshot.resource import Snapshot
 from xds_server.snapshot.tls import with_file_names
+from xds_server.step import Inputs
 from xds_server.store.codec import CorruptError, from_json
 from xds_server.store.state import STATE, kept
 

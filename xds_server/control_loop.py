@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from xds_server.controller import Controller, Inputs, Outcome
+from xds_server.controller import Controller
 from xds_server.model import AccessSummary, AgentReport, LoadReport, Observation, Resolution
 from xds_server.orders.types import End, Place
 from xds_server.policy.types import Policy
 from xds_server.rollout.news import ClientNews
+from xds_server.step import Inputs, Outcome
 
 COALESCE_S = 0.02
 TICK_S = 1.0

@@ -15,98 +15,33 @@ both policies meanwhile; nothing waits for the trial but the new policy itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from xds_server.decision.addresses import AddressBook
-from xds_server.decision.fleet_size import FleetSizes
 from xds_server.decision.frame import Prior
 from xds_server.decision.health import HealthBook
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
-from xds_server.decision.profiles import Choice, restored
-from xds_server.decision.verdicts import Belief, Place
+from xds_server.decision.profiles import restored
+from xds_server.decision.verdicts import Place
 from xds_server.decision.what_if import Case
 from xds_server.model import (
-    AccessSummary,
-    AgentReport,
     Decision,
-    Event,
     Health,
-    LoadReport,
-    Observation,
-    Resolution,
-    Severity,
-    Table,
     Target,
-    ViewKey,
 )
 from xds_server.orders.book import OrderBook, Scene
-from xds_server.orders.types import Answer, Orders, Request
-from xds_server.policy.types import HealthCheck, Policy
+from xds_server.orders.types import Orders, Request
+from xds_server.policy.types import Policy
 from xds_server.rollout import canary
+from xds_server.rollout.clientele import Clientele
 from xds_server.rollout.news import ClientNews, Joined, Left, Refused, Settled, TrialSnapshots
 from xds_server.rollout.quarantine import Held, Quarantine
 from xds_server.rollout.track import Track
 from xds_server.rollout.words import edited, moves
-from xds_server.snapshot.kinds import GRPC
 from xds_server.snapshot.resource import Key, Snapshot
+from xds_server.step import Inputs, Memory, Outcome, Told
 
 START_GRACE_S = 1.5
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What outlives a process: beliefs, the weights in force (regions and table by service), and the last addresses."""
-
-    beliefs: Mapping[Place, Belief] = field(default_factory=dict)
-    weights: Mapping[str, tuple[tuple[str, ...], Table]] = field(default_factory=dict)
-    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    profiles: Mapping[str, Mapping[str, Choice]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Everything that came in since the last step, in the order it came. `policy` is a new one, already validated.
-
-    `loads`, `accesses` and `agents` are what Envoys and others report. `retry` is an operator's order to try again what
-    was rejected, `orders` are what operators want of the decision. `behind` is how many clients have not acknowledged
-    what they were last sent; it is only looked at while `Controller.pacing`.
-    """
-
-    policy: Policy | None = None
-    observations: tuple[Observation, ...] = ()
-    resolutions: tuple[Resolution, ...] = ()
-    clients: tuple[ClientNews, ...] = ()
-    loads: tuple[LoadReport, ...] = ()
-    accesses: tuple[AccessSummary, ...] = ()
-    agents: tuple[AgentReport, ...] = ()
-    retry: bool = False
-    orders: tuple[Request, ...] = ()
-    behind: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a step changed. None or empty: nothing. `wake_at` is when time alone may change something.
-
-    `trial` is the trial under way after the step, whether or not it changed. `refused` is a policy that was rolled
-    back, with the reason; `promoted` one that is now in force. `orders` are all orders, if any of them changed;
-    `answers` belong to requests.
-    """
-
-    decision: Decision | None = None
-    snapshots: Mapping[ViewKey, Snapshot] = field(default_factory=dict)
-    gone: frozenset[ViewKey] = frozenset()
-    targets: Mapping[Target, HealthCheck] | None = None
-    names: frozenset[str] | None = None
-    trial: TrialSnapshots | None = None
-    promoted: Policy | None = None
-    refused: tuple[Policy, str] | None = None
-    events: tuple[Event, ...] = ()
-    wake_at: float | None = None
-    orders: Orders | None = None
-    answers: tuple[Answer, ...] = ()
 
 
 class Controller:
@@ -128,9 +63,7 @@ class Controller:
         self._book = AddressBook().restored(self._memory.addresses)
         self._located_with: AddressBook | None = None
         self._quarantine = Quarantine()
-        self._clients: dict[int, tuple[canary.Client, ViewKey]] = {}
-        self._sizes = FleetSizes()
-        self._views: frozenset[ViewKey] = frozenset()
+        self._clientele = Clientele()
         self._track: Track | None = None
         self._candidate: Track | None = None
         self._trial: canary.Trial | None = None
@@ -138,7 +71,7 @@ class Controller:
         self._orders = OrderBook(orders, wall_offset)
         self._ordered: dict[str, Ordered] = {}
         self._asked: list[Request] = []
-        self._told = _Told()
+        self._told = Told()
         self._decide_by = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -148,10 +81,10 @@ class Controller:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take that state, and make the snapshots in force again."""
         vars(self).update(state)
-        self._told = _Told()
+        self._told = Told()
         for track in (self._track, self._candidate):
             if track is not None and track.decision is not None:
-                track.build(self._unhealthy, self._quarantine, self._views)
+                track.build(self._unhealthy, self._quarantine, self._clientele.views)
 
     @property
     def policy(self) -> Policy | None:
@@ -195,7 +128,7 @@ class Controller:
 
     def step(self, inputs: Inputs, now: float) -> Outcome:
         """Take what came in, and return what follows from it at `now` (seconds, monotonic)."""
-        self._told = _Told()
+        self._told = Told()
         stale = inputs.retry and self._quarantine.forget() > 0
         if inputs.policy is not None:
             self._take_policy(inputs.policy, now)
@@ -275,7 +208,7 @@ class Controller:
         if now < self._decide_by and not self._candidate.located(self._book):
             return
         rollout = self._candidate.policy.rollout
-        clients = {stream: client for stream, (client, _) in self._clients.items()}
+        clients = self._clientele.clients
         share, timeout_s = rollout.canary, rollout.timeout_ms / 1000
         result = canary.begin(self._candidate.policy.digest, clients, share, timeout_s, now)
         self._settle(result, now)
@@ -320,49 +253,37 @@ class Controller:
     # What clients say.
 
     def _hear(self, news: tuple[ClientNews, ...], now: float) -> bool:
-        """Take in what clients said; True if it changes what is to be built.
-
-        A view is built from when its first client joins; nobody pays for those that are not in use.
-        """
-        before = len(self._quarantine), self._views
+        """Take in what clients said; True if it changes what is to be built."""
+        before = len(self._quarantine), self._clientele.views
         for said in news:
-            if isinstance(said, (Joined, Left)):
-                self._count(said)
             if isinstance(said, Joined):
-                self._clients[said.stream] = (canary.Client(said.stream, said.node_id, said.view.kind), said.view)
-                self._views |= {said.view}
+                self._clientele.joined(said)
             elif isinstance(said, Left):
-                self._clients.pop(said.stream, None)
-                others = {stream: client for stream, (client, _) in self._clients.items()}
+                self._clientele.left(said.stream)
                 if self._trial is not None:
-                    self._settle(canary.left(self._trial, said.stream, others), now)
+                    self._settle(canary.left(self._trial, said.stream, self._clientele.clients), now)
             elif isinstance(said, Settled):
                 if self._trial is not None:
                     self._settle(canary.settled(self._trial, said.stream), now)
-            elif said.stream in self._clients:
+            else:
                 self._refuse(said, now)
-        return (len(self._quarantine), self._views) != before
-
-    def _count(self, said: Joined | Left) -> None:
-        """Keep count of Envoys, before the clients that are known change."""
-        known = self._clients.get(said.stream)
-        if known is not None and known[1].kind != GRPC:
-            self._sizes.left((known[1].fleet, known[1].region), known[0].node_id)
-        if isinstance(said, Joined) and said.view.kind != GRPC:
-            self._sizes.joined((said.view.fleet, said.view.region), said.node_id)
+        return (len(self._quarantine), self._clientele.views) != before
 
     def _resized(self, now: float) -> bool:
         """Follow the size of the fleets; True if breakers change."""
-        changed = self._sizes.settle(now)
+        changed = self._clientele.settle(now)
         for track in (self._track, self._candidate) if changed else ():
             if track is not None:
-                track.resize(self._sizes.sizes())
+                track.resize(self._clientele.sizes())
                 self._told.resized = True
         return changed
 
     def _refuse(self, said: Refused, now: float) -> None:
         """Blame the trial if the rejected content is new in it; else keep back what one client proved bad."""
-        client, view = self._clients[said.stream]
+        found = self._clientele.find(said.stream)
+        if found is None:
+            return
+        client, view = found
         assert self._track is not None
         standing = self._track.snapshots.get(view)
         new = [(k, v) for k, v in said.resources if standing is None or not _has(standing, k, v)]
@@ -436,7 +357,7 @@ class Controller:
             self._told.decision = self._track.decision
             self._told.events.extend(event for pair in pairs for event in moves(*pair, now))
         if pairs or first or stale or self._told.succeeds is not None:
-            self._told.snapshots = self._track.build(self._unhealthy, self._quarantine, self._views)
+            self._told.snapshots = self._track.build(self._unhealthy, self._quarantine, self._clientele.views)
         if self._told.succeeds is not None:
             self._told.snapshots = dict(self._track.snapshots)
             self._told.gone = frozenset(self._told.succeeds.snapshots.keys() - self._track.snapshots.keys())
@@ -451,11 +372,11 @@ class Controller:
         if first:
             self._candidate.take_over(self._track, ordered)
         if self._candidate.decide(self._health, moved, now, ordered) or first or stale:
-            self._candidate.build(self._unhealthy, self._quarantine, self._views, on_trial=True)
+            self._candidate.build(self._unhealthy, self._quarantine, self._clientele.views, on_trial=True)
         return TrialSnapshots(frozenset(self._trial.members), self._candidate.snapshots)
 
     def _wake_at(self, now: float) -> float | None:
-        times = [self._health.next_change(now), self._orders.next_change(now), self._sizes.next_change()]
+        times = [self._health.next_change(now), self._orders.next_change(now), self._clientele.next_change()]
         times.append(self._trial.deadline if self._trial is not None else None)
         times += [track.next_change() for track in (self._track, self._candidate) if track is not None]
         if self._candidate is not None and self._trial is None:
@@ -465,47 +386,6 @@ class Controller:
         if any(track is not None and track.behind for track in (self._track, self._candidate)):
             times.append(now)
         return min((t for t in times if t is not None), default=None)
-
-
-class _Told:
-    """What a step has to tell, gathered while it runs."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.decision: Decision | None = None
-        self.snapshots: dict[ViewKey, Snapshot] = {}
-        self.gone: frozenset[ViewKey] = frozenset()
-        self.targets: dict[Target, HealthCheck] | None = None
-        self.names: frozenset[str] | None = None
-        self.promoted: Policy | None = None
-        self.refused: tuple[Policy, str] | None = None
-        self.succeeds: Track | None = None
-        self.orders: Orders | None = None
-        self.answers: list[Answer] = []
-        self.resized = False
-        self.names_due = False
-        self.configure_due = False
-
-    def add(self, kind: str, now: float, message: str, severity: Severity = "info", **fields: str) -> None:
-        """Add an event."""
-        self.events.append(Event(kind, now, message, severity, tuple(fields.items())))
-
-    def outcome(self, *, trial: TrialSnapshots | None = None, wake_at: float | None = None) -> Outcome:
-        """Return what was gathered."""
-        return Outcome(
-            decision=self.decision,
-            snapshots=self.snapshots,
-            gone=self.gone,
-            targets=self.targets,
-            names=self.names,
-            trial=trial,
-            promoted=self.promoted,
-            refused=self.refused,
-            events=tuple(self.events),
-            wake_at=wake_at,
-            orders=self.orders,
-            answers=tuple(self.answers),
-        )
 
 
 def _has(snapshot: Snapshot, key: Key, version: str) -> bool:

@@ -25,7 +25,7 @@ from typing import Protocol
 
 from xds_server.admin_access import AdminAccess
 from xds_server.control_loop import ControlLoop
-from xds_server.controller import Controller, Memory, Outcome
+from xds_server.controller import Controller
 from xds_server.decision.watchers import choose
 from xds_server.decision.what_if import Loss, losses
 from xds_server.doorkeeper import Doorkeeper
@@ -52,6 +52,7 @@ from xds_server.signals.services import Signal, SignalServices
 from xds_server.signals.tls_files import TlsFiles
 from xds_server.snapshot.health_checks import specifier
 from xds_server.startup import Options, fit, saver, shown
+from xds_server.step import Memory, Outcome
 from xds_server.store.keeper import Keeper
 from xds_server.store.record_files import RECORD
 from xds_server.store.recorder import Recorder

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xds_server.admin_access import AccessPaths
-from xds_server.controller import Memory
 from xds_server.history.archive import HISTORY, IN_MEMORY, Archive, Limits
 from xds_server.operator.logs import Style
 from xds_server.operator.order_desk import NotSavedError
@@ -21,6 +20,7 @@ from xds_server.signals.policy_file import PolicyText
 from xds_server.signals.policy_reader import Accepted, Reading, Rejected, judge, read_now
 from xds_server.signals.resource_folder import FolderTexts
 from xds_server.signals.tls_files import TlsPaths
+from xds_server.step import Memory
 from xds_server.store.codec import CorruptError, from_json
 from xds_server.store.directory import StateError
 from xds_server.store.state import State

@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from xds_server.controller import Controller, Inputs, Outcome
+from xds_server.controller import Controller
 from xds_server.histogram import bucket_of
 from xds_server.model import (
     TOTAL_WEIGHT,
@@ -50,6 +50,7 @@ from xds_server.orders.types import End, Kind, Order, Orders, Place
 from xds_server.orders.words import what
 from xds_server.policy.parse import parse
 from xds_server.policy.types import HealthCheck, OnHarm
+from xds_server.step import Inputs, Outcome
 
 PROBE_EVERY_S = 1.0
 TICK_S = 0.25

@@ -13,7 +13,6 @@ import pytest
 
 from tests.support import decisions as made
 from tests.support.envoy import validate
-from xds_server.controller import Memory
 from xds_server.decision.profiles import (
     ALL_BAD,
     BY_HEALTH,
@@ -38,6 +37,7 @@ from xds_server.policy.types import Service
 from xds_server.snapshot.bootstrap import BootstrapOptions, static_bootstrap, to_yaml
 from xds_server.snapshot.build import build
 from xds_server.snapshot.clusters import OUTLIER_PROFILES
+from xds_server.step import Memory
 from xds_server.store.codec import CorruptError, from_json, to_json
 
 EU, US = made.REGIONS.index("eu-west-1"), made.REGIONS.index("us-east-1")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.support import decisions
-from xds_server.controller import Controller, Inputs
+from xds_server.controller import Controller
 from xds_server.decision.what_if import Case, Loss, losses
 from xds_server.model import Observation
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
+from xds_server.step import Inputs
 
 
 def policy(west: int = 1000, east: int = 1000, extra: str = "") -> Policy:

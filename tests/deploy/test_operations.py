@@ -12,6 +12,7 @@ import yaml
 from click import Context
 
 from xds_server.cli import main
+from xds_server.commands.serve import serve
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
@@ -40,7 +41,7 @@ def test_the_systemd_unit_starts_what_there_is() -> None:
     words_are_taken(words)
     environment = dict(pair.split("=") for pair in re.findall(r"XDS_SERVER_\w+=\S+", unit))
     assert {"XDS_SERVER_XDS", "XDS_SERVER_ADMIN", "XDS_SERVER_ADMIN_TOKENS"} == environment.keys()
-    assert environment.keys() <= {str(option.envvar) for option in main.commands["serve"].params}
+    assert environment.keys() <= {str(option.envvar) for option in serve.params}
 
 
 def test_the_kubernetes_manifest_fits_the_image_and_the_program() -> None:

@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.signals.world import in_loop
-from xds_server.controller import Controller, Inputs
+from xds_server.controller import Controller
 from xds_server.model import Event
 from xds_server.operator.order_desk import NotSavedError, OrderDesk, UnansweredError
 from xds_server.operator.order_json import BadRequestError, Draft, draft, ending, orders_json
 from xds_server.orders.types import Kind, Order, Place, Request, Result
 from xds_server.policy.parse import parse
 from xds_server.policy.types import OnHarm, OrderRules
+from xds_server.step import Inputs
 
 POLICY = """
 version: 1

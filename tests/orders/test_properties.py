@@ -5,11 +5,12 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xds_server.controller import Controller, Inputs, Outcome
+from xds_server.controller import Controller
 from xds_server.model import TOTAL_WEIGHT, Observation, Target
 from xds_server.orders.types import End, Kind, Order, Phase, Place, Request
 from xds_server.policy.parse import parse
 from xds_server.policy.types import OnHarm
+from xds_server.step import Inputs, Outcome
 
 REGIONS = ("ap", "eu", "us")
 POLICY = """

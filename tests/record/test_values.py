@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.record.world import REGISTRY, policy
-from xds_server.controller import Inputs
 from xds_server.policy.types import OwnResource
 from xds_server.record.values import Decoder, Encoder, NotRecordableError, Registry, UnreadableError
 from xds_server.snapshot.resource import Resource
+from xds_server.step import Inputs
 
 
 class Colour(StrEnum):

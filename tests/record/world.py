@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from xds_server.controller import Controller, Inputs, Outcome
+from xds_server.controller import Controller
 from xds_server.model import AccessSummary, AgentReport, LoadReport, Observation, Resolution, Target, ViewKey
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
@@ -14,6 +14,7 @@ from xds_server.record.capture import capture
 from xds_server.record.fingerprint import Fingerprints
 from xds_server.record.segment import SegmentReader, SegmentWriter, Start, Step
 from xds_server.rollout.news import ClientNews, Joined, Left, Refused, Settled
+from xds_server.step import Inputs, Outcome
 from xds_server.store.record_files import registry
 
 REGISTRY = registry()

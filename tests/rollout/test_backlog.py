@@ -8,11 +8,12 @@ import pytest
 
 from bench.world import FOUR, Incident, policy
 from tests.record.world import Tape
-from xds_server.controller import Controller, Inputs, Outcome
+from xds_server.controller import Controller
 from xds_server.decision.decide import decide_service
 from xds_server.model import TOTAL_WEIGHT, Decision, ServiceDecision
 from xds_server.record.replay import replay
 from xds_server.rollout.backlog import PLANS_PER_STEP
+from xds_server.step import Inputs, Outcome
 
 MANY = PLANS_PER_STEP // len(FOUR) + 10
 DEAD = len(FOUR) - 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from xds_server.controller import Controller, Inputs, Outcome
+from xds_server.controller import Controller
 from xds_server.model import Observation, ViewKey
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
 from xds_server.rollout.news import Joined, Left, Refused, Settled
 from xds_server.snapshot.resource import Key, TypeUrl
+from xds_server.step import Inputs, Outcome
 
 VIEW = ViewKey("default", "east")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tests.rollout.test_controller_rollout import VIEW, Fleet, policy
-from xds_server.controller import Controller, Inputs, Memory
+from xds_server.controller import Controller
 from xds_server.rollout.news import Joined, Left, Settled
 from xds_server.snapshot.kinds import GRPC
 from xds_server.snapshot.resource import TypeUrl
+from xds_server.step import Inputs, Memory
 
 GRPC_VIEW = VIEW._replace(kind=GRPC)
 

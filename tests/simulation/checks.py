@@ -20,9 +20,10 @@ from itertools import pairwise
 
 from tests.simulation.faults import REGIONS, Scenario
 from tests.simulation.world import SERVICE, Moment, World
-from xds_server.controller import Controller, Inputs
+from xds_server.controller import Controller
 from xds_server.model import TOTAL_WEIGHT, Health, ServiceDecision
 from xds_server.policy.types import Policy
+from xds_server.step import Inputs
 
 TRACE_LINES = 40
 SWINGS_IN_S = 600.0

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 
 from tests.simulation.faults import REGIONS, Fault, Scenario
 from tests.simulation.fleet import Fleet, Second, Truth
-from xds_server.controller import Controller, Inputs
+from xds_server.controller import Controller
 from xds_server.histogram import bucket_of
 from xds_server.model import AccessSummary, Event, LoadReport, Observation, ServiceDecision, Target, ViewKey
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
 from xds_server.rollout.news import ClientNews, Joined, Settled
+from xds_server.step import Inputs
 from xds_server.store.codec import from_json, to_json
 
 DEMAND = {"us-east-1": 16_000.0, "eu-west-1": 14_000.0, "ap-southeast-1": 12_000.0, "sa-east-1": 8_000.0}

@@ -15,7 +15,7 @@ from google.protobuf.json_format import ParseDict
 
 from tests.support.certificates import Authority
 from tests.support.envoy import validate
-from xds_server.controller import START_GRACE_S, Controller, Inputs
+from xds_server.controller import START_GRACE_S, Controller
 from xds_server.model import ViewKey
 from xds_server.policy.diff import changes
 from xds_server.policy.parse import parse
@@ -26,6 +26,7 @@ from xds_server.snapshot.bootstrap_tls import ClientTls, secret_files
 from xds_server.snapshot.kinds import ENVOY, GRPC
 from xds_server.snapshot.resource import Snapshot, TypeUrl
 from xds_server.snapshot.tls import Pem, with_file_names, with_secrets
+from xds_server.step import Inputs
 
 POLICY = """
 version: 1

@@ -11,13 +11,14 @@ import click
 
 from xds_server.commands.credentials import credential_options
 from xds_server.commands.process import ask
-from xds_server.controller import Controller, Inputs
+from xds_server.controller import Controller
 from xds_server.decision.what_if import MOST_DEMAND, losses
 from xds_server.operator.plans import all_table, one_table, plans_json
 from xds_server.policy.errors import PolicyError
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
 from xds_server.snapshot.tls import with_file_names
+from xds_server.step import Inputs
 
 AFTER_GRACE_S = 3600.0
 

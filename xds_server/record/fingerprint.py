@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from xds_server.controller import Outcome
 from xds_server.model import Decision, ServiceDecision, ViewKey
 from xds_server.snapshot.resource import Snapshot
+from xds_server.step import Outcome
 
 Fingerprint = dict[str, str]
 """By part: `decision`, `snapshots`, `policy`, `events`. Parts that told nothing are not there."""

@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from xds_server.controller import Controller, Inputs
+from xds_server.controller import Controller
 from xds_server.model import Decision, Event, Row
 from xds_server.policy.types import Policy
 from xds_server.record.fingerprint import Fingerprint, Fingerprints, parts_that_differ
 from xds_server.record.segment import Start, Step
 from xds_server.rollout.news import Joined, Left
+from xds_server.step import Inputs
 
 Entry = Start | Step
 

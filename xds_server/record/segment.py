@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from xds_server.controller import Inputs
 from xds_server.record.fingerprint import Fingerprint
 from xds_server.record.values import Captured, Decoder, Encoder, Registry, UnreadableError
+from xds_server.step import Inputs
 
 MAGIC = b"xds-server record 1\n"
 _HEAD = struct.Struct(">II")

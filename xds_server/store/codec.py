@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from xds_server.controller import Memory
 from xds_server.decision.profiles import BY_HEALTH, Choice
 from xds_server.decision.verdicts import Belief, Place
 from xds_server.model import TOTAL_WEIGHT, Health, Table, Verdict
+from xds_server.step import Memory
 
 
 class CorruptError(ValueError):

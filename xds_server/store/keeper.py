@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from xds_server.controller import Memory
+from xds_server.step import Memory
 from xds_server.store.codec import to_json
 from xds_server.store.directory import StateError
 from xds_server.store.state import KeptPolicy, State

@@ -16,7 +16,7 @@ RECORD = "record"
 """The directory of a record in a state directory."""
 
 SUFFIX = ".rec"
-_LAYERS = ("model", "policy", "decision", "orders", "snapshot", "rollout", "controller")
+_LAYERS = ("model", "policy", "decision", "orders", "snapshot", "rollout", "step", "controller")
 
 
 def registry() -> Registry:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xds_server import __version__
-from xds_server.controller import Controller, Inputs, Outcome
+from xds_server.controller import Controller
 from xds_server.record.capture import capture
 from xds_server.record.fingerprint import Fingerprints
 from xds_server.record.segment import SegmentWriter, Start, Step
 from xds_server.record.values import Captured, NotRecordableError
+from xds_server.step import Inputs, Outcome
 from xds_server.store.record_files import SUFFIX, registry, segments
 
 EVERY_S = 0.5
