@@ -48,7 +48,7 @@ def http_answer(status: str, body: bytes = b"ok\n", headers: str = "") -> Answer
     text = f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n{headers}\r\n".encode() + body
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await _request(reader):
+        while await request_of(reader):
             writer.write(text)
 
     return answer
@@ -56,11 +56,12 @@ def http_answer(status: str, body: bytes = b"ok\n", headers: str = "") -> Answer
 
 async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Take requests and never answer."""
-    while await _request(reader):
+    while await request_of(reader):
         pass
 
 
-async def _request(reader: asyncio.StreamReader) -> bytes:
+async def request_of(reader: asyncio.StreamReader) -> bytes:
+    """Return the head of the next request on a connection; nothing at its end."""
     try:
         return await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):

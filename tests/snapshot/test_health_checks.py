@@ -12,19 +12,20 @@ from tests.snapshot.test_second_opinion import folded, other
 from xds_server.model import Address, Target
 from xds_server.policy.types import HealthCheck, ProbeKind
 from xds_server.snapshot.health_checks import specifier
+from xds_server.snapshot.kinds import NOTHING_LACKING, Feature, kind_of, lacking
 
 ONE, TWO, SIX = (Target("checkout", "eu-west-1", Address(ip, 80)) for ip in ("10.0.0.1", "10.0.0.2", "fd00::6"))
 CHECK = HealthCheck(path="/up", interval_ms=2_500, timeout_ms=700)
 
 
-def shown(check: HealthCheck = CHECK, *targets: Target) -> dict[str, Any]:
-    message = hds_pb2.HealthCheckSpecifier.FromString(specifier(dict.fromkeys(targets or (ONE,), check)))
+def shown(check: HealthCheck = CHECK, *targets: Target, lacks: frozenset[Feature] = NOTHING_LACKING) -> dict[str, Any]:
+    message = hds_pb2.HealthCheckSpecifier.FromString(specifier(dict.fromkeys(targets or (ONE,), check), lacks))
     found: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
     return found
 
 
-def check_of(check: HealthCheck) -> dict[str, Any]:
-    found: dict[str, Any] = shown(check)["cluster_health_checks"][0]["health_checks"][0]
+def check_of(check: HealthCheck, lacks: frozenset[Feature] = NOTHING_LACKING) -> dict[str, Any]:
+    found: dict[str, Any] = shown(check, lacks=lacks)["cluster_health_checks"][0]["health_checks"][0]
     return found
 
 
@@ -46,20 +47,40 @@ def test_every_result_is_told_at_once_and_no_traffic_is_no_reason_to_look_less()
 
 
 def test_what_an_http_probe_asks_for_and_wants() -> None:
-    check = replace(CHECK, host="a.b", statuses=frozenset({200, 201, 202, 404}), body='"ok"', port=8081)
-    found = check_of(check)
-    assert found["alt_port"] == 8081
-    http = found["http_health_check"]
-    assert (http["host"], http["path"]) == ("a.b", "/up")
+    check = replace(CHECK, host="a.b", statuses=frozenset({200, 201, 202, 404}), body='"ok"')
+    http = check_of(check)["http_health_check"]
+    assert http["path"] == "/up"
     assert http["expected_statuses"] == [{"start": "200", "end": "203"}, {"start": "404", "end": "405"}]
     assert [bytes.fromhex(payload["text"]) for payload in http["receive"]] == [b'"ok"']
 
 
-def test_what_is_not_http_is_a_connection() -> None:
-    for kind in (ProbeKind.TCP, ProbeKind.GRPC):
-        found = check_of(replace(CHECK, kind=kind))
-        assert found["tcp_health_check"] == {}
-        assert "http_health_check" not in found
+def test_every_endpoint_is_asked_at_its_own_port_and_by_its_own_name_or_the_policys() -> None:
+    def asked(check: HealthCheck) -> list[dict[str, Any]]:
+        (locality,) = shown(check, ONE, SIX)["cluster_health_checks"][0]["locality_endpoints"]
+        return [endpoint["health_check_config"] for endpoint in locality["endpoints"]]
+
+    assert asked(CHECK) == [{"hostname": "10.0.0.1:80"}, {"hostname": "[fd00::6]:80"}]
+    assert asked(replace(CHECK, host="a.b", port=81)) == [{"hostname": "a.b", "port_value": 81}] * 2
+
+
+def test_a_grpc_probe_is_a_call_of_the_health_protocol() -> None:
+    http = check_of(replace(CHECK, kind=ProbeKind.GRPC, grpc_service="shop.v1"))["http_health_check"]
+    assert (http["path"], http["method"]) == ("/grpc.health.v1.Health/Check", "POST")
+    assert http["codec_client_type"] == "HTTP2"
+    assert bytes.fromhex(http["send"]["text"]) == b"\0\0\0\0\x09\x0a\x07shop.v1"
+    assert [bytes.fromhex(payload["text"]) for payload in http["receive"]] == [b"\0\0\0\0\x02\x08\x01"]
+    server = check_of(replace(CHECK, kind=ProbeKind.GRPC))["http_health_check"]
+    assert bytes.fromhex(server["send"]["text"]) == b"\0\0\0\0\0"
+
+
+def test_what_envoy_cannot_ask_is_a_connection() -> None:
+    elder = lacking(kind_of("envoy", "1.35.0"))
+    grpc = replace(CHECK, kind=ProbeKind.GRPC)
+    found = [check_of(replace(CHECK, kind=ProbeKind.TCP)), check_of(grpc, elder)]
+    found += [check_of(replace(check, tls=True)) for check in (CHECK, grpc)]
+    for check in found:
+        assert check["tcp_health_check"] == {}
+        assert "http_health_check" not in check
 
 
 def test_nothing_to_watch_means_stop() -> None:

@@ -101,14 +101,17 @@ def test_an_older_envoy_gets_the_same_without_what_it_lacks() -> None:
         assert snapshot.resources[TypeUrl.ENDPOINT] == newest.resources[TypeUrl.ENDPOINT]
         assert snapshot.resources[TypeUrl.LISTENER] == newest.resources[TypeUrl.LISTENER]
     assert [features(s) for s in (newest, older, oldest)] == [
-        set(Feature) - {Feature.NAMES_OF_ENDPOINTS},
+        set(Feature) - {Feature.NAMES_OF_ENDPOINTS, Feature.BODIES_OF_CHECKS},
         {Feature.ALWAYS_EJECT_ONE, Feature.RESET_BEFORE_REQUEST},
         set(),
     ]
 
 
 def features(snapshot: Snapshot) -> set[Feature]:
-    """Which features every cluster and route has; fails if some have what others have not. For TLS see test_tls.py."""
+    """Which features every cluster and route has; fails if some have what others have not.
+
+    For the rest see test_tls.py and test_health_checks.py.
+    """
     seen = set()
     for resource in snapshot.resources[TypeUrl.CLUSTER].values():
         cluster = cluster_pb2.Cluster.FromString(resource.body)

@@ -27,6 +27,7 @@ from xds_server.policy.types import HealthCheck
 from xds_server.protocol.events import Code, ProtocolError
 from xds_server.protocol.identity import host_of, identities
 from xds_server.signals.streams import Counts, StreamService, ViewOf, first_message
+from xds_server.snapshot.kinds import Feature, lacking
 
 SERVICE = "envoy.service.health.v3.HealthDiscoveryService"
 GATHER_S = 0.2
@@ -50,12 +51,16 @@ _WORDS: Mapping[int, str] = {
 Choose = Callable[[Iterable[Watcher], Collection[int], Iterable[Target]], Mapping[int, tuple[Target, ...]]]
 """Says who watches what, by stream: of those connected, given who watches now, and all targets."""
 
+Encode = Callable[[Mapping[Target, HealthCheck], frozenset[Feature]], bytes]
+"""Says what to send a watcher: to look at these, given which features it lacks."""
+
 
 @dataclass(slots=True)
 class _Watch:
     """One stream: what it was ordered to look at and when, and what has been seen well."""
 
     candidate: Watcher
+    lacks: frozenset[Feature]
     context: Any
     ordered: bytes = b""
     since: dict[Target, float] = field(default_factory=dict)
@@ -74,7 +79,7 @@ class HealthServer:
         view_of: ViewOf,
         now: Callable[[], float],
         choose: Choose,
-        encode: Callable[[Mapping[Target, HealthCheck]], bytes],
+        encode: Encode,
     ) -> None:
         self._emit = emit
         self._view_of = view_of
@@ -128,7 +133,7 @@ class HealthServer:
 
     async def _order(self, watch: _Watch, targets: tuple[Target, ...]) -> None:
         """Tell one Envoy what to look at, if that is news to it."""
-        order = self._encode({target: self._targets[target] for target in targets})
+        order = self._encode({target: self._targets[target] for target in targets}, watch.lacks)
         if order == watch.ordered or not (targets or watch.ordered):
             return
         now = self._now()
@@ -157,7 +162,7 @@ class HealthServer:
         self._opened += 1
         certificate = next(iter(identities(context.auth_context())), "")
         candidate = Watcher(self._opened, node.id, view.region, certificate, host_of(context.peer()))
-        watch = _Watch(candidate, context)
+        watch = _Watch(candidate, lacking(view.kind), context)
         del first, data, node  # 60 KB of node for as long as the Envoy is connected
         self._watches[watch.candidate.stream] = watch
         self._changed.set()

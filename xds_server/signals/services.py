@@ -11,7 +11,7 @@ from xds_server.model import AccessSummary, AgentReport, LoadReport, Observation
 from xds_server.policy.types import HealthCheck, Policy
 from xds_server.signals.agents import AgentDesk, Objection
 from xds_server.signals.als import AccessServer
-from xds_server.signals.hds import Choose, HealthServer
+from xds_server.signals.hds import Choose, Encode, HealthServer
 from xds_server.signals.lrs import LoadServer
 from xds_server.signals.places import Places
 from xds_server.signals.streams import ViewOf
@@ -28,7 +28,7 @@ class SignalServices:
         view_of: ViewOf,
         now: Callable[[], float],
         choose: Choose,
-        encode: Callable[[Mapping[Target, HealthCheck]], bytes],
+        encode: Encode,
         *,
         objection: Objection = lambda *_: "",
     ) -> None:

@@ -50,6 +50,8 @@ class Feature(Enum):
     """Elders: plain writes are retried on connect-failure and refused-stream alone."""
     NAMES_OF_ENDPOINTS = "auto_host_sni, auto_sni_san_validation"
     """Elders: by TLS they ask for no name and take any of the service's (tls.py)."""
+    BODIES_OF_CHECKS = "http_health_check.send"
+    """Elders: where they look at other regions for us, gRPC is checked by opening a connection (health_checks.py)."""
 
 
 SINCE: Mapping[Feature, Release] = MappingProxyType(
@@ -58,6 +60,7 @@ SINCE: Mapping[Feature, Release] = MappingProxyType(
         Feature.ALWAYS_EJECT_ONE: (1, 31),  # read
         Feature.RESET_BEFORE_REQUEST: (1, 31),  # read
         Feature.NAMES_OF_ENDPOINTS: (1, 36),  # seen; whether they are older is not known
+        Feature.BODIES_OF_CHECKS: (1, 36),  # seen; its elders ignore the field (read)
     }
 )
 
