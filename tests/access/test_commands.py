@@ -62,16 +62,17 @@ async def test_who_is_not_let_in_reads_why_and_what_to_do() -> None:
 @in_loop
 async def test_a_token_that_goes_over_a_network_in_clear_is_warned_of() -> None:
     process = Process()
-    async with serving(process, door=Door(Guard(TOKENS))) as site:
+    async with serving(process, names=("127.1",), door=Door(Guard(TOKENS))) as site:
         port = site.base.rpartition(":")[2]
-        done = await run("retry", "--admin", f"0.0.0.0:{port}", env={"XDS_SERVER_TOKEN": "oz"})  # leads here, unnamed
+        done = await run("retry", "--admin", f"127.1:{port}", env={"XDS_SERVER_TOKEN": "oz"})  # leads here, as a name
         quiet = await run("retry", "--admin", f"localhost:{port}", env={"XDS_SERVER_TOKEN": "oz"})
     assert (done.exit_code, quiet.exit_code, quiet.stderr) == (0, 0, "")
-    assert done.stderr == "warning: the token goes to 0.0.0.0 in clear, over http; use https:// or --admin-ca FILE\n"
+    assert done.stderr == "warning: the token goes to 127.1 in clear, over http; use https:// or --admin-ca FILE\n"
 
 
 @pytest.mark.parametrize(
-    ("host", "stays"), [("127.3.0.1", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("xds", False)]
+    ("host", "stays"),
+    [("127.3.0.1", True), ("::1", True), ("0.0.0.0", True), ("localhost", True), ("10.0.0.1", False), ("xds", False)],
 )
 def test_what_stays_on_this_machine(host: str, stays: bool) -> None:
     assert is_this_machine(host) is stays

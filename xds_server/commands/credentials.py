@@ -112,11 +112,15 @@ def warn_in_clear(url: str) -> None:
 
 
 def is_this_machine(host: str) -> bool:
-    """Return whether what is sent there stays on this machine."""
+    """Return whether what is sent there stays on this machine.
+
+    So does what is sent to 0.0.0.0: XDS_SERVER_ADMIN may say where `serve` listens, in a container for example.
+    """
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    return address.is_loopback or address.is_unspecified
 
 
 def tls(given: Files) -> ssl.SSLContext:
