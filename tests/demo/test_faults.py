@@ -13,6 +13,7 @@ from xds_server.demo.faults import Fault, FaultError, Kind, ends, parse, parse_n
         ("errors:0.4:eu-west-1@2.5", Fault(Kind.ERRORS, "eu-west-1", 2.5, 0.4)),
         ("slow:300:sa-east-1@1", Fault(Kind.SLOW, "sa-east-1", 1.0, 300.0)),
         ("unhealthy:ap-southeast-1@3", Fault(Kind.UNHEALTHY, "ap-southeast-1", 3.0)),
+        ("cut:us-east-1:eu-west-1@4", Fault(Kind.CUT, "eu-west-1", 4.0, "us-east-1")),
         ("restore:controlplane@9", Fault(Kind.RESTORE, "controlplane", 9.0)),
     ],
 )
@@ -39,6 +40,9 @@ def test_a_fault_is_read_and_printed_back(text: str, fault: Fault) -> None:
         ("slow:0:us-east-1@3", "0 is out of range"),
         ("slow:20000:us-east-1@3", "below the route's timeout"),
         ("slow:1:2:us-east-1@3", "slow needs one argument"),
+        ("cut:us-east-1@3", "cut needs another region"),
+        ("cut:mars:us-east-1@3", "cut needs another region"),
+        ("cut:us-east-1:us-east-1@3", "cut needs another region"),
         ("slow:300:controlplane@3", "killed, black-holed and restored, nothing else"),
     ],
 )
@@ -83,7 +87,7 @@ def test_a_fault_ends_with_the_next_restore_of_its_target() -> None:
 
 
 def test_which_faults_are_expected_to_move_traffic() -> None:
-    moving = {"kill", "blackhole", "unhealthy"}
-    texts = ["kill", "blackhole", "unhealthy", "errors:0.4", "slow:300", "restore"]
+    moving = {"kill", "blackhole", "unhealthy", "cut:eu-west-1"}
+    texts = ["kill", "blackhole", "unhealthy", "cut:eu-west-1", "errors:0.4", "slow:300", "restore"]
     assert {t for t in texts if parse(f"{t}:us-east-1@1").moves_traffic} == moving
     assert not parse("kill:controlplane@1").moves_traffic

@@ -124,6 +124,41 @@ def test_an_unhealthy_backend_serves_and_a_failing_one_passes_its_check(backend:
     assert (get(port, "/healthz").status, get(port, "/cart").status) == (200, 503)
 
 
+ASKING = """
+import http.client, sys
+kept = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+for line in sys.stdin:
+    try:
+        kept.request("GET", line.strip())
+        with kept.getresponse() as response:
+            response.read()
+        print(response.status, flush=True)
+    except (http.client.HTTPException, OSError):
+        kept.close()
+        print("dropped", flush=True)
+"""
+
+
+def test_a_process_that_is_cut_off_reaches_nothing_and_others_do(backend: Backends) -> None:
+    (port,) = backend.ports
+    command = [sys.executable, "-c", ASKING, str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+
+        def asked(path: str) -> str:
+            assert other.stdin is not None
+            assert other.stdout is not None
+            other.stdin.write(f"{path}\n")
+            other.stdin.flush()
+            return other.stdout.readline().strip()
+
+        assert asked("/cart") == "200"
+        assert get(port, f"/_control?cut_off={other.pid}", method="POST").status == 200
+        assert [asked("/cart"), asked("/cart"), asked("/healthz")] == ["dropped"] * 3
+        assert (get(port, "/cart").status, get(port, "/healthz").status) == (200, 200)
+        get(port, "/_control?reset", method="POST")
+        assert [asked("/cart"), asked("/healthz")] == ["200"] * 2
+
+
 def test_attempts_and_plain_writes_are_known_after_a_kill(backend: Backends) -> None:
     (port,) = backend.ports
     get(port, "/cart", x_demo_id="1")
@@ -152,13 +187,16 @@ def test_bytes_that_are_not_http_cost_a_connection_and_no_more(backend: Backends
         ("", Settings()),
         ("delay_ms=300&error_rate=0.4", Settings(delay_ms=300.0, error_rate=0.4)),
         ("healthy=false&shed_header=true", Settings(healthy=False, shed_header=True)),
+        ("cut_off=7", Settings(cut_off=(7,))),
     ],
 )
 def test_settings_from_a_query(query: str, settings: Settings) -> None:
     assert changed(Settings(), query) == settings
 
 
-@pytest.mark.parametrize("query", ["delay_ms=soon", "delay_ms=-1", "error_rate=nan", "healthy=1", "colour=red"])
+@pytest.mark.parametrize(
+    "query", ["delay_ms=soon", "delay_ms=-1", "error_rate=nan", "healthy=1", "colour=red", "cut_off=all"]
+)
 def test_a_bad_setting_is_refused(query: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         changed(Settings(), query)

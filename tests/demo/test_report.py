@@ -35,6 +35,7 @@ def _measured() -> Measured:
     kill = Incident(parse("kill:us-east-1@10"), 1_000.0, 50.0, had_weight=True, detected_ms=1234.4, shifted_ms=1500.6)
     restore = Incident(parse("restore:us-east-1@20"), 1_010.0, 60.0, had_weight=False)
     errors = Incident(parse("errors:0.4:eu-west-1@25"), 1_015.0, 65.0, had_weight=True)
+    cut = Incident(parse("cut:us-east-1:sa-east-1@25"), 1_015.0, 65.0, had_weight=False)
     return Measured(
         started_at="2030-01-01T00:00:00+00:00",
         duration_s=30.0,
@@ -42,7 +43,7 @@ def _measured() -> Measured:
         capacity_rps=25.0,
         completed=True,
         totals=_totals(),
-        incidents=[kill, restore, errors],
+        incidents=[kill, restore, errors, cut],
         weights=[WeightsAt(0.0, {"us-east-1": {"us-east-1": 10_000}}), WeightsAt(11.5, {"us-east-1": {}})],
         attempts=315,
         duplicated_writes=0,
@@ -87,7 +88,7 @@ def test_the_counts_are_those_of_the_requests() -> None:
 
 
 def test_before_during_and_after_a_fault() -> None:
-    kill, restore, errors = build(_measured())["faults"]
+    kill, restore, errors, cut = build(_measured())["faults"]
     assert (kill["detected_ms"], kill["shifted_ms"]) == (1234, 1501)
     assert kill["before"]["failed"] == kill["after"]["failed"] == 0
     assert (kill["during"]["requests"], kill["during"]["failed"]) == (100, 3)
@@ -96,6 +97,7 @@ def test_before_during_and_after_a_fault() -> None:
     assert restore["during"] is None
     assert restore["after"]["requests"] == 100
     assert (errors["kind"], errors["arg"]) == ("errors", 0.4)
+    assert (cut["kind"], cut["arg"], cut["target"]) == ("cut", "us-east-1", "sa-east-1")
     assert (errors["during"]["requests"], errors["after"]) == (50, None)
 
 
@@ -104,6 +106,7 @@ def test_the_summary_says_what_failed_and_how_long_it_took() -> None:
     assert "300 requests in 30 s, 3 failed (1.000 %): reads 0, keyed writes 0, plain writes 3" in text
     assert "kill:us-east-1  detected after 1.2 s, every Envoy shifted after 1.5 s; 3 failed of 100" in text
     assert "errors:0.4:eu-west-1" in text
+    assert "cut:us-east-1:sa-east-1" in text
 
 
 def _down(time: float, region: str = "us-east-1") -> Announcement:
@@ -128,6 +131,18 @@ def test_shifting_takes_every_envoy() -> None:
     incident.see({"a": {"us-east-1": 0}, "b": {"eu-west-1": 10_000}}, 2, 52.0)
     assert incident.shifted_ms == 2_000.0
     assert not incident.pending
+
+
+def test_a_cut_link_is_a_matter_of_one_view() -> None:
+    incident = _incident("cut:eu-west-1:us-east-1@1")
+    incident.see({"eu-west-1": {"us-east-1": 1}, "us-east-1": {"us-east-1": 9}}, 2, 51.0)
+    incident.see({"eu-west-1": {"us-east-1": 0}, "us-east-1": {"us-east-1": 9}}, 2, 52.0)
+    incident.hear([_down(1_001.0), _cut(1_001.5, "sa-east-1"), _cut(1_002.5, "eu-west-1")])
+    assert (incident.shifted_ms, incident.detected_ms) == (2_000.0, 2_500.0)
+
+
+def _cut(time: float, view: str) -> Announcement:
+    return Announcement(1, time, "link.cut", "warning", "cut", "us-east-1", view)
 
 
 @pytest.mark.parametrize("text", ["restore:us-east-1@1", "kill:controlplane@1"])

@@ -6,7 +6,9 @@ connecting is as fast as loopback. A request without the header is taken to be l
 
 `GET /healthz` is the health check. `POST /_control?delay_ms=300&error_rate=0.4&healthy=false&capacity_rps=50` changes
 its behaviour; with `monitored=false` only Envoys' health checks pass, which is how it looks when the control plane's
-own network is cut. `POST /_control?reset` undoes all changes, `GET /_control` shows the settings and what it served.
+own network is cut. With `cut_off=PID` what that process opens is dropped, health checks included; given again, one more
+process is cut off. `POST /_control?reset` undoes all changes, `GET /_control` shows the settings and what it served.
+
 Above its capacity it answers 503 at once, with `x-envoy-ratelimited` if told to. The capacity is a token bucket that
 holds a second's worth, so that a machine that pauses for a moment does not look like an overload.
 
@@ -28,9 +30,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl
+from weakref import WeakSet
 
 from xds_server.demo.http1 import Answering, Request, Response
 from xds_server.demo.ledger import Notes
+from xds_server.demo.neighbours import held_by
 
 BROKEN_PATH = "/broken"
 _ENVOY = "Envoy/"
@@ -47,22 +51,25 @@ class Settings:
     monitored: bool = True
     capacity_rps: float = 0.0
     shed_header: bool = False
+    cut_off: tuple[int, ...] = ()
 
 
 def changed(settings: Settings, query: str) -> Settings:
     """Return the settings with those named in a query string changed, or raise ValueError that names the bad one."""
-    changes: dict[str, float | bool] = {}
+    changes: dict[str, float | bool | tuple[int, ...]] = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name not in Settings.__dataclass_fields__:
             raise ValueError(f"no setting {name!r}; there are {', '.join(Settings.__dataclass_fields__)}")
-        if isinstance(getattr(settings, name), bool):
+        if name == "cut_off":
+            changes[name] = (*settings.cut_off, int(text))
+        elif isinstance(getattr(settings, name), bool):
             if text not in {"true", "false"}:
                 raise ValueError(f"{name} is true or false, not {text!r}")
             changes[name] = text == "true"
         else:
-            changes[name] = float(text)
-            if not 0.0 <= changes[name] < float("inf"):
+            if not 0.0 <= (value := float(text)) < float("inf"):
                 raise ValueError(f"{name} must be 0 or more")
+            changes[name] = value
     return replace(settings, **changes)  # type: ignore[arg-type]
 
 
@@ -100,6 +107,7 @@ class Backend:
         self._loop = asyncio.get_running_loop()
         self._bucket = Bucket(self._loop.time())
         self._chance = random.Random(region)  # noqa: S311
+        self._connections: WeakSet[Answering] = WeakSet()
         self._served = {"ok": 0, "error": 0, "shed": 0}
 
     def handle(self, request: Request, respond: Callable[[Response], None]) -> None:
@@ -113,6 +121,16 @@ class Backend:
             self._later(self._settings.delay_ms, respond, Response(status, b"ok" if status == 200 else b"unhealthy"))
         else:
             self._serve(request, respond)
+
+    def opened(self, connection: Answering) -> None:
+        """Take note of a connection, and drop it if its owner is cut off."""
+        self._connections.add(connection)
+        self._drop_if_cut_off(connection)
+
+    def _drop_if_cut_off(self, connection: Answering) -> None:
+        ports = connection.ports
+        if self._settings.cut_off and ports is not None and held_by(self._settings.cut_off, *ports):
+            connection.abort()
 
     def _serve(self, request: Request, respond: Callable[[Response], None]) -> None:
         self._note(request)
@@ -142,6 +160,8 @@ class Backend:
                 self._settings = self._normal if query == "reset" else changed(self._settings, query)
             except ValueError as problem:
                 return Response(400, f"{problem}\n".encode())
+            for connection in tuple(self._connections):
+                self._drop_if_cut_off(connection)
         elif method != "GET":
             return Response(405, b"GET or POST\n")
         state = {"region": self._region, "settings": asdict(self._settings), "served": self._served}
@@ -159,7 +179,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     rtt_ms = {view: float(ms) for view, _, ms in (pair.partition("=") for pair in arguments.rtt)}
     backend = Backend(arguments.region, rtt_ms, arguments.service_ms, normal, notes)
     server = await loop.create_server(
-        lambda: Answering(backend.handle), arguments.host, arguments.port, backlog=_BACKLOG
+        lambda: Answering(backend.handle, backend.opened), arguments.host, arguments.port, backlog=_BACKLOG
     )
     async with server:
         await stop.wait()

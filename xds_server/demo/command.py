@@ -54,8 +54,9 @@ def demo(  # noqa: PLR0917
 ) -> None:
     """Run four mock regions, four real Envoys, the control plane and a load on this machine.
 
-    A fault is KIND[:ARG]:TARGET@SECONDS. Kinds: kill, blackhole, errors:SHARE, slow:MS, unhealthy, restore. Targets:
-    us-east-1, eu-west-1, ap-southeast-1, sa-east-1, and controlplane (kill, blackhole, restore).
+    A fault is KIND[:ARG]:TARGET@SECONDS. Kinds: kill, blackhole, errors:SHARE, slow:MS, unhealthy, cut:VIEW (the Envoys
+    of that region alone do not reach the target), restore. Targets: us-east-1, eu-west-1, ap-southeast-1, sa-east-1,
+    and controlplane (kill, blackhole, restore).
 
     For example: xds-server demo --headless --rps 400 --fault kill:us-east-1@10 --report report.json
     """

@@ -4,6 +4,7 @@ A fault is `KIND[:ARG]:TARGET@SECONDS`. A target is a region, which means all of
 
 | kind           | what happens to the target                                                         |
 |----------------|------------------------------------------------------------------------------------|
+| `cut:VIEW`     | the Envoys of that region do not reach it: what they open is dropped; others do    |
 | `kill`         | SIGKILL: connections are reset, later ones refused                                 |
 | `blackhole`    | SIGSTOP: connections are accepted by the kernel and nothing ever answers           |
 | `errors:0.4`   | that share of requests is answered 503; the health check still passes              |
@@ -13,6 +14,7 @@ A fault is `KIND[:ARG]:TARGET@SECONDS`. A target is a region, which means all of
 
 `errors` leaves the health check alone on purpose: a shallow check that passes while requests fail is the harder and the
 more common case, and `unhealthy` exists for the other half. The control plane can be killed, black-holed and restored.
+A link can be cut on Linux alone (neighbours.py).
 
 A script is checked as a whole before anything starts (`script`): a fault that could not be applied when its time comes
 is found after a second of reading, not after a minute of running.
@@ -20,6 +22,7 @@ is found after a second of reading, not after a minute of running.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,13 +38,14 @@ class Kind(StrEnum):
     ERRORS = "errors"
     SLOW = "slow"
     UNHEALTHY = "unhealthy"
+    CUT = "cut"
     RESTORE = "restore"
 
 
 TARGETS = (*REGIONS, CONTROL_PLANE)
 SHAPE = "KIND[:ARG]:TARGET@SECONDS, for instance kill:us-east-1@10 or errors:0.4:eu-west-1@5"
 _OF_PROCESSES = frozenset({Kind.KILL, Kind.BLACKHOLE, Kind.RESTORE})
-_TAKES_REGIONS_OUT = frozenset({Kind.KILL, Kind.BLACKHOLE, Kind.UNHEALTHY})
+_LEAVES_NOTHING = frozenset({Kind.KILL, Kind.BLACKHOLE, Kind.UNHEALTHY, Kind.CUT})
 _LIMITS: dict[Kind, tuple[float, float, str]] = {
     Kind.ERRORS: (0.0, 1.0, "the share of requests answered 503, above 0 and at most 1"),
     Kind.SLOW: (0.0, 14_000.0, "milliseconds, above 0 and at most 14000, below the route's timeout of 15 s"),
@@ -59,16 +63,26 @@ class Fault:
     kind: Kind
     target: str
     at_s: float
-    arg: float | None = None
+    arg: float | str | None = None
 
     def __str__(self) -> str:
-        arg = "" if self.arg is None else f":{self.arg:g}"
-        return f"{self.kind}{arg}:{self.target}"
+        return f"{self.name}:{self.target}"
+
+    @property
+    def name(self) -> str:
+        """What is done, without the target."""
+        if self.arg is None:
+            return str(self.kind)
+        return f"{self.kind}:{self.arg}" if isinstance(self.arg, str) else f"{self.kind}:{self.arg:g}"
 
     @property
     def moves_traffic(self) -> bool:
-        """True if the health check of a region is expected to fail, so that its traffic is to be moved."""
-        return self.target != CONTROL_PLANE and self.kind in _TAKES_REGIONS_OUT
+        """True if the traffic of a region, or of a view to it, is to be moved because it answers no health check."""
+        return self.target != CONTROL_PLANE and self.kind in _LEAVES_NOTHING
+
+    def concerns(self, view: str) -> bool:
+        """Return whether the traffic of a view feels it."""
+        return self.kind is not Kind.CUT or view == self.arg
 
 
 def parse(text: str) -> Fault:
@@ -95,7 +109,17 @@ def parse_now(what: str, at_s: float) -> Fault:
         raise FaultError(f"{what!r}: {target!r} is not a target; there are {', '.join(TARGETS)}")
     if target == CONTROL_PLANE and kind not in _OF_PROCESSES:
         raise FaultError(f"{what!r}: the control plane can be killed, black-holed and restored, nothing else")
-    return Fault(kind, target, at_s, _argument(what, kind, args))
+    arg = _view(what, args, target) if kind is Kind.CUT else _argument(what, kind, args)
+    return Fault(kind, target, at_s, arg)
+
+
+def _view(what: str, args: list[str], target: str) -> str:
+    """Return the view whose link is cut."""
+    if len(args) != 1 or args[0] not in REGIONS or args[0] == target:
+        raise FaultError(f"{what!r}: cut needs another region, whose Envoys are cut off: cut:eu-west-1:us-east-1")
+    if sys.platform != "linux":
+        raise FaultError(f"{what!r}: a link can be cut on Linux alone")
+    return args[0]
 
 
 def _argument(what: str, kind: Kind, args: list[str]) -> float | None:

@@ -126,18 +126,35 @@ class Asking(asyncio.Protocol):
 
 
 class Answering(asyncio.Protocol):
-    """A server's side of one connection. `handle(request, respond)` may call `respond` now or later, once."""
+    """A server's side of one connection. `handle(request, respond)` may call `respond` now or later, once.
 
-    def __init__(self, handle: Callable[[Request, Callable[[Response], None]], None]) -> None:
+    `opened` may `abort` it before a byte is read.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[Request, Callable[[Response], None]], None],
+        opened: Callable[[Answering], None] = lambda _: None,
+    ) -> None:
         self._h11 = h11.Connection(h11.SERVER)
         self._transport: asyncio.Transport | None = None
         self._handle = handle
+        self._opened = opened
         self._request: Request | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._opened(self)
+
+    @property
+    def ports(self) -> tuple[int, int] | None:
+        """Our port and the other side's; None once it is closed."""
+        if self._transport is None:
+            return None
+        ours, theirs = (self._transport.get_extra_info(name)[1] for name in ("sockname", "peername"))
+        return ours, theirs
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Forget the transport; a response that comes later goes nowhere."""
@@ -153,7 +170,7 @@ class Answering(asyncio.Protocol):
             while self._read_one():
                 pass
         except h11.RemoteProtocolError:
-            self._abort()
+            self.abort()
 
     def _read_one(self) -> bool:
         event = self._h11.next_event()
@@ -167,7 +184,7 @@ class Answering(asyncio.Protocol):
             assert self._request is not None
             self._handle(self._request, self._respond)
         elif isinstance(event, h11.ConnectionClosed):
-            self._abort()
+            self.abort()
         return event is not h11.NEED_DATA and event is not h11.PAUSED and not isinstance(event, h11.ConnectionClosed)
 
     def _respond(self, response: Response) -> None:
@@ -183,7 +200,8 @@ class Answering(asyncio.Protocol):
             self._h11.start_next_cycle()
             asyncio.get_running_loop().call_soon(self._read)
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Drop the connection; a response that comes later goes nowhere."""
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()

@@ -1,7 +1,8 @@
 """What followed each fault, from what others said: pure bookkeeping of times.
 
-*Detected* is when the control plane's own events call the region down. *Shifted* is when every Envoy's own routes, read
-from its admin page, hold no weight for the region: the Envoys' word, not the control plane's. Both count from the
+*Detected* is when the control plane's own events call the region down, or the link cut. *Shifted* is when every Envoy's
+own routes, read from its admin page, hold no weight for the region, or those of the view that is cut off from it: the
+Envoys' word, not the control plane's. Both count from the
 moment the fault was applied and stay None where nothing of the kind happened: a `slow` region that is rightly kept, a
 region that had no weight anyway, a control plane that was dead.
 """
@@ -27,11 +28,17 @@ class Announcement:
     severity: str
     message: str
     region: str
+    view: str = ""
+
+
+def has_weight(fault: Fault, weights: Mapping[str, Weights]) -> bool:
+    """Return whether traffic that feels a fault goes to its target; `weights` by view."""
+    return any(row.get(fault.target, 0) for view, row in weights.items() if fault.concerns(view))
 
 
 @dataclass(slots=True)
 class Incident:
-    """One applied fault and what is known of its consequences so far. `had_weight`: the region served somebody."""
+    """One applied fault and what is known of its consequences so far. `had_weight`: traffic went there."""
 
     fault: Fault
     applied_wall: float
@@ -55,8 +62,10 @@ class Incident:
     def _concerns(self, announcement: Announcement) -> bool:
         return (
             self.fault.kind is not Kind.RESTORE
-            and announcement.kind == "region.down"
+            and announcement.kind in {"region.down", "link.cut"}
             and announcement.region == self.fault.target
+            and (announcement.kind == "link.cut") == (self.fault.kind is Kind.CUT)
+            and self.fault.concerns(announcement.view)
             and announcement.time >= self.applied_wall
         )
 
@@ -64,5 +73,5 @@ class Incident:
         """Take note of what the Envoys have; `weights` by view, with all `envoys` of them needed for a verdict."""
         if self.over or not self.had_weight or self.fault.kind is Kind.RESTORE or self.shifted_ms is not None:
             return
-        if len(weights) == envoys and not any(row.get(self.fault.target, 0) for row in weights.values()):
+        if len(weights) == envoys and not has_weight(self.fault, weights):
             self.shifted_ms = (now_mono - self.applied_mono) * 1000.0

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xds_server import __version__
+from xds_server.demo.faults import Fault, ends
 from xds_server.demo.faults import Kind as FaultKind
-from xds_server.demo.faults import ends
 from xds_server.demo.histogram import quantile
 from xds_server.demo.incident import Incident, Weights
 from xds_server.demo.mix import Kind
@@ -168,8 +168,8 @@ def summary(report: Mapping[str, Any]) -> str:
 
 
 def _fault_line(fault: Mapping[str, Any]) -> str:
-    arg = "" if fault["arg"] is None else f":{fault['arg']:g}"
-    text = f"at {fault['at_s']:>5g} s  {fault['kind']}{arg}:{fault['target']}"
+    name = Fault(FaultKind(fault["kind"]), fault["target"], fault["at_s"], fault["arg"])
+    text = f"at {fault['at_s']:>5g} s  {name}"
     if fault["detected_ms"] is not None:
         text += f"  detected after {fault['detected_ms'] / 1000:.1f} s"
     if fault["shifted_ms"] is not None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from xds_server.demo import faults
 from xds_server.demo.faults import Fault, FaultError, Kind
-from xds_server.demo.incident import Announcement, Incident
+from xds_server.demo.incident import Announcement, Incident, has_weight
 from xds_server.demo.ledger import Ledger
 from xds_server.demo.meter import Meter
 from xds_server.demo.picture import Addresses, Line, Picture, RegionPicture
@@ -192,7 +192,7 @@ class Session:
             self._last_fault.pop(fault.target, None)
         else:
             self._last_fault[fault.target] = fault
-        had_weight = any(row.get(fault.target, 0) for row in self.site.envoy_watch.weights.values())
+        had_weight = has_weight(fault, self.site.envoy_watch.weights)
         self._incidents.append(Incident(fault, time.time(), time.monotonic(), had_weight))
         self._say("info", f"fault injected: {fault}")
         await self.site.apply(fault)
@@ -275,8 +275,7 @@ class Session:
             verdict = verdicts.get(region)
             health, reason = (verdict.health, verdict.reason) if verdict else ("unknown", "not in the policy in force")
             fault = self._last_fault.get(region)
-            arg = "" if fault is None or fault.arg is None else f":{fault.arg:g}"
-            name = "" if fault is None else f"{fault.kind}{arg}"
+            name = "" if fault is None else fault.name
             pictures.append(RegionPicture(region, health, reason, served.get(region, 0.0), name))
         return tuple(pictures)
 

@@ -117,6 +117,8 @@ class Site:
                 child.pause()
         elif fault.kind is Kind.RESTORE:
             await self._restore(fault.target, children)
+        elif fault.kind is Kind.CUT:
+            await self._settings(fault.target, f"cut_off={self.envoys[str(fault.arg)].pid}")
         else:
             await self._settings(fault.target, _SETTING[fault.kind].format(fault.arg))
 

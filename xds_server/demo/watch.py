@@ -72,6 +72,7 @@ def announcement(event: Mapping[str, Any]) -> Announcement:
         severity=event.get("severity", "info"),
         message=event["message"],
         region=event.get("fields", {}).get("region", ""),
+        view=event.get("fields", {}).get("view", ""),
     )
 
 

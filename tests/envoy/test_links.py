@@ -1,0 +1,47 @@
+"""A cut link and a slow region on the real Envoy: what is wrong for one view, or in part, moves that and no more."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.envoy.stage import Stage, Weights, near, on_stage
+from tests.envoy.test_faults import assert_lost
+
+pytestmark = pytest.mark.envoy
+
+
+def without(weights: Weights, view: str) -> Weights:
+    return {other: row for other, row in weights.items() if other != view}
+
+
+@on_stage
+async def test_a_cut_link_moves_the_view_that_it_cuts_off_and_nobody_else(stage: Stage) -> None:
+    """us-east-1 has more than it can serve, so it sends a part to eu-west-1, and does not reach it any more."""
+    view, region = "us-east-1", "eu-west-1"
+    stage.edit_policy(("capacity: 275}", "capacity: 100}"))
+    await stage.follows()
+    before = await stage.weights()
+    assert before[view][region] > 1_000
+    shares: list[int] = []
+
+    async def left() -> bool:
+        return not (await stage.weights())[view].get(region, 0)
+
+    async def back() -> bool:
+        shares.append((await stage.weights())[view].get(region, 0))
+        return near(await stage.weights(), before) and abs(shares[-1] - before[view][region]) < 500
+
+    async with stage.load() as load:
+        await stage.sent(load, 500)
+        await stage.fault(f"cut:{view}:{region}")
+        await stage.until("the view has left", left)
+        await stage.sent(load, 500)
+        assert near(without(await stage.weights(), view), without(before, view))
+        assert set((await stage.verdicts()).values()) == {"healthy"}
+        events = (await stage.api("/api/v1/events?limit=200"))["events"]
+        cuts = [event["fields"] for event in events if event["kind"] == "link.cut"]
+        assert {(cut["view"], cut["region"]) for cut in cuts} == {(view, region)}
+        await stage.fault(f"restore:{region}")
+        await stage.until("the view has its share back", back)
+    assert_lost(load, at_least=1_000, plain_writes=stage.plain_writes({view: before[view]}, region, 5.0))
+    assert len(set(shares)) >= 4, "its share came back in steps"
