@@ -84,7 +84,6 @@ class Desk:
         self._options = options
         self._controller = Controller(memory, orders, time.time() - now())
         self._loop = ControlLoop(self._controller, now, self._decided)
-        self._loop.behind = self._behind
         self._orders = OrderDesk(self._controller, self._loop.order, (now, time.time), self._tell)
         self._publisher = Publisher()
         self._prober = Prober(self._observed, now)
@@ -132,6 +131,7 @@ class Desk:
             visible=self._door.visible,
             options=TransportOptions(max_connection_age_s=options.max_connection_age_s),
         )
+        self._loop.behind = self.xds.behind
         self._access = AdminAccess(options.access, self._tell, self._metrics.admin_denied, time.time, now)
         self.admin = AdminServer(
             self, *options.admin, options.admin_names, door=self._access.door, https=self._access.https
@@ -350,12 +350,6 @@ class Desk:
     def order_desk(self) -> OrderDesk:
         """Return where orders are given."""
         return self._orders
-
-    def _behind(self) -> int:
-        """Count the clients that have not acknowledged what they were last sent; one that rejects is not waited for."""
-        return sum(
-            not all(status.rejected or client.in_sync(status) for status in client.types) for client in self.clients()
-        )
 
     def retry(self, author: str) -> Retried:
         """Try again what Envoys rejected: what is kept back, what a client keeps out, a policy that was rolled back."""

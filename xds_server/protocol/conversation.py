@@ -118,6 +118,10 @@ class Conversation(ABC, Generic[R, S]):
         """Return where the client is with each type it has asked for."""
         return tuple(state.status() for state in self._order)
 
+    def behind(self, versions: Mapping[str, str]) -> list[TypeState]:
+        """Return the types of which the client does not have all that it asks for in these versions (by type)."""
+        return [state for state in self._order if state.synced != versions.get(state.type_url, state.synced)]
+
     def resources(self, snapshot: Snapshot | None) -> tuple[ResourceStatus, ...]:
         """Return where the client is with each resource of the snapshot meant for it."""
         offering = self._sharing.offering(snapshot or Snapshot())

