@@ -59,7 +59,7 @@ class Controller:
         self._memory = memory or Memory()
         self._restored = memory is not None
         self._health = HealthBook()
-        self._health.restore(self._memory.beliefs)
+        self._health.restore(self._memory.beliefs, self._memory.measured)
         self._book = AddressBook().restored(self._memory.addresses)
         self._located_with: AddressBook | None = None
         self._quarantine = Quarantine()
@@ -124,7 +124,8 @@ class Controller:
         """Return what a later process needs to go on without moving a weight."""
         weights = self._track.weights() if self._track is not None else {}
         profiles = self._track.profiles() if self._track is not None else self._memory.profiles
-        return Memory(self._health.beliefs(), weights or self._memory.weights, self._book.known(), profiles)
+        weights = weights or self._memory.weights
+        return Memory(self._health.beliefs(), weights, self._book.known(), profiles, self._health.remembered())
 
     def step(self, inputs: Inputs, now: float) -> Outcome:
         """Take what came in, and return what follows from it at `now` (seconds, monotonic)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xds_server.decision.measured import Measured
 from xds_server.decision.profiles import Choice
 from xds_server.decision.verdicts import Belief, Place
 from xds_server.model import (
@@ -29,12 +30,17 @@ from xds_server.snapshot.resource import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What outlives a process: beliefs, the weights in force (regions and table by service), and the last addresses."""
+    """What outlives a process.
+
+    That is beliefs, the weights in force (regions and table by service), the last addresses, profiles that do not
+    follow from the policy, and by service what was measured: demand and latencies.
+    """
 
     beliefs: Mapping[Place, Belief] = field(default_factory=dict)
     weights: Mapping[str, tuple[tuple[str, ...], Table]] = field(default_factory=dict)
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     profiles: Mapping[str, Mapping[str, Choice]] = field(default_factory=dict)
+    measured: Mapping[str, Measured] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

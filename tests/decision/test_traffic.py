@@ -51,12 +51,6 @@ class Live:
         self.book.learn_access(summary)
 
 
-def test_demand_counts_what_succeeded_and_not_the_retries() -> None:
-    live = Live()
-    live.run(15, us_us=(960, 40), us_eu=(40, 0))
-    assert live.book.demand_rps("shop", "us", None, live.now) == pytest.approx(1000.0)
-
-
 def logged(ms: float, count: int, lead: tuple[float, int] | None, at: float, view: str = "us") -> AccessSummary:
     """Return a second of logs: `count` requests took `ms`, and those of one Envoy, `lead`, something else."""
     worst = {bucket_of(lead[0]): lead[1]} if lead is not None else {}
@@ -120,65 +114,6 @@ def test_two_envoys_are_proof_in_one_view_or_in_two() -> None:
     with_a_liar = judged(lambda at: [lead("us", 600, 1_000_400, of=(0, 1_000_000), at=at)])
     assert with_a_liar.hopeless
     assert "40% of" in with_a_liar.reason
-
-
-def test_demand_waits_for_a_full_window() -> None:
-    live = Live()
-    live.run(5, us_us=(100, 0))
-    assert live.book.demand_rps("shop", "us", None, live.now) is None
-
-
-def test_reports_that_come_again_after_a_gap_are_not_a_fall_of_demand() -> None:
-    live = Live()
-    live.run(15, us_us=(1000, 0), us_eu=(10, 0))
-    assert live.book.demand_rps("shop", "us", None, live.now) == pytest.approx(1010)
-    live.now += 60.0
-    for _ in range(20):
-        live.run(1, us_us=(1000, 0))
-        assert live.book.demand_rps("shop", "us", None, live.now) == pytest.approx(1010, rel=0.02)
-
-
-def test_demand_is_held_while_the_service_fails() -> None:
-    live = Live()
-    live.run(15, us_us=(1000, 0))
-    before = live.book.demand_rps("shop", "us", None, live.now)
-    live.run(30, us_us=(100, 900))
-    assert live.book.demand_rps("shop", "us", None, live.now) == before
-
-
-def test_noise_does_not_move_demand_and_a_trend_does() -> None:
-    live, chance = Live(), random.Random(1)
-    live.run(15, us_us=(1000, 0))
-    figures = set()
-    for _ in range(600):
-        live.run(1, us_us=(round(1000 * chance.uniform(0.8, 1.2)), 0))
-        figures.add(live.book.demand_rps("shop", "us", None, live.now))
-    assert len(figures) == 1
-    for _ in range(200):
-        live.run(1, us_us=(2000, 0))
-        figures.add(live.book.demand_rps("shop", "us", None, live.now))
-    latest = live.book.demand_rps("shop", "us", None, live.now)
-    assert latest == pytest.approx(2000, rel=0.1)
-
-
-def test_what_the_policy_states_is_in_force_until_it_is_wrong_by_a_tenth() -> None:
-    live = Live()
-    live.run(15, us_us=(1050, 0))
-    assert live.book.demand_rps("shop", "us", 1000.0, live.now) is None
-    for _ in range(60):
-        live.run(1, us_us=(1300, 0))
-        rising = live.book.demand_rps("shop", "us", 1000.0, live.now)
-    assert rising == pytest.approx(1300, rel=0.1)
-
-
-def test_a_view_that_sends_nothing_has_no_measured_demand() -> None:
-    live = Live()
-    live.run(15, us_us=(500, 0))
-    assert live.book.demand_rps("shop", "us", 1000.0, live.now) == pytest.approx(500)
-    for _ in range(15):
-        live.run(1, us_us=(0, 0))
-        last = live.book.demand_rps("shop", "us", 1000.0, live.now)
-    assert last is None
 
 
 def test_a_word_is_what_recent_attempts_say() -> None:

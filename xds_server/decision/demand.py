@@ -1,23 +1,119 @@
-"""How much traffic each view has, in requests per second: from the policy, else an assumption that is written down.
+"""How much traffic each view has, in requests per second: stated, else assumed; then measured.
 
-A view the policy names has the demand it says. The views it does not name share, equally, what is left of half the
-service's capacity (never less than a hundredth of it each): without measurements the likely case is a service with
-room to spare whose regions mostly serve their own traffic. Measured demand will come before both.
+*Stated or assumed.* A view the policy names has the demand it says. The views it does not name share, equally, what is
+left of half the service's capacity (never less than a hundredth of it each): without measurements the likely case is a
+service with room to spare whose regions mostly serve their own traffic.
+
+*Measured.* What is measured (traffic.py) is followed from the figure in force, so that the first window of reports is
+as little of a jump as any later one. How fast depends on the difference: what noise may explain with a time constant of
+`FOLLOW_S`, a large fall with `FALL_S` and a large rise with `RISE_S`, because too little capacity hurts at once and too
+much does not. Of a stated figure that is wrong by a factor of two a tenth of the error is left after a minute. The
+figure in force moves when the followed one differs from it by `MATTERS`; from then on it goes along, in steps, until
+that is there.
+
+Of demand that jumps by ±20 % at random each second, a window of ten seconds still swings by ±11 % (three standard
+deviations) and what is followed by ±4 %: that moves nothing. Rejected: following every rise fast and every fall slowly,
+which in noise settles above the mean and crosses the threshold now and then; and letting the figure in force stay
+behind by whatever does not matter, which after every rise is too little.
+
+While there is nothing to go by (no reports, or too many failures) the figure stays, and time does not count. A view
+that sends nothing at all goes back, as slowly, to what is stated: that is what to expect when it comes. The figures in
+force outlive the process: a restart is no reason to move.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from xds_server.policy.types import Service
 
 ASSUMED_UTILISATION = 0.5
 LEAST_SHARE = 0.01
 
+RISE_S, FALL_S, FOLLOW_S = 10.0, 20.0, 30.0
+LARGE = 1.25
+"""A difference by this factor is large."""
+
+MATTERS, STEP, THERE = 0.10, 0.05, 0.02
+"""Parts of a figure: what begins a move, what it is made in, and what is left of the difference when it ends."""
+
 
 def demand_rps(service: Service, regions: tuple[str, ...]) -> tuple[float, ...]:
-    """Return the demand of every view in the order of `regions`, in requests per second."""
+    """Return the stated or assumed demand of every view in the order of `regions`, in requests per second."""
     capacity = sum(d.capacity_rps for d in service.deployments.values())
     stated = {name: service.demand_rps[name] for name in regions if name in service.demand_rps}
     silent = len(regions) - len(stated)
     left = max(0.0, ASSUMED_UTILISATION * capacity - sum(stated.values()))
     each = max(left / silent, LEAST_SHARE * capacity) if silent else 0.0
     return tuple(stated.get(name, each) for name in regions)
+
+
+@dataclass(slots=True)
+class _Followed:
+    """A view's demand: the figure in force, what is followed towards the measured one, and when that last moved."""
+
+    in_force: float
+    smooth: float
+    at: float | None = None
+    moving: bool = False
+
+    def towards(self, rate: float, now: float) -> None:
+        """Close a part of the difference. A quotient rather than an exponential, which is exact on every machine."""
+        elapsed_s = now - self.at if self.at is not None else 0.0
+        constant_s = RISE_S if rate > LARGE * self.smooth else FALL_S if LARGE * rate < self.smooth else FOLLOW_S
+        self.smooth += (rate - self.smooth) * elapsed_s / (constant_s + elapsed_s)
+        self.at = now
+        if self.moving or not _near(self.smooth, self.in_force, MATTERS):
+            self.moving = not _near(self.smooth, rate, THERE)
+            if not self.moving or not _near(self.smooth, self.in_force, STEP):
+                self.in_force = self.smooth
+
+
+class DemandBook:
+    """The measured demand of all views. Owned by the traffic book."""
+
+    def __init__(self) -> None:
+        self._followed: dict[str, dict[str, _Followed]] = {}
+
+    def restore(self, service: str, demand: Mapping[str, float]) -> None:
+        """Start from what an earlier process had in force, by view."""
+        self._followed[service] = {view: _Followed(rps, rps) for view, rps in demand.items()}
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Return the demand in force of every view that is measured, by service."""
+        return {
+            service: {view: found.in_force for view, found in sorted(views.items())}
+            for service, views in self._followed.items()
+        }
+
+    def in_force(self, service: str, view: str) -> float | None:
+        """Return the demand in force of a view; None if it is not measured."""
+        found = self._followed.get(service, {}).get(view)
+        return found.in_force if found is not None else None
+
+    def hold(self, service: str, view: str, now: float) -> None:
+        """Let time pass without a measurement."""
+        if (found := self._followed.get(service, {}).get(view)) is not None:
+            found.at = now
+
+    def follow(self, service: str, view: str, rate: float, stated: float, now: float) -> None:
+        """Follow what is measured; at first from what is stated."""
+        found = self._followed.setdefault(service, {}).setdefault(view, _Followed(stated, stated))
+        found.towards(rate, now)
+
+    def fade(self, service: str, view: str, stated: float, now: float) -> None:
+        """Follow a view that sends nothing back to what is stated, and then forget it."""
+        views = self._followed.get(service, {})
+        if (found := views.get(view)) is not None:
+            found.towards(stated, now)
+            if _near(found.smooth, stated, THERE):
+                del views[view]
+
+    def forget_except(self, services: Collection[str]) -> None:
+        """Drop what is known of services that are no longer in the policy."""
+        self._followed = {service: views for service, views in self._followed.items() if service in services}
+
+
+def _near(rps: float, figure: float, part: float) -> bool:
+    return abs(rps - figure) <= part * max(figure, 1.0)

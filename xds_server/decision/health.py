@@ -27,6 +27,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from xds_server.decision.agents import AgentBook
+from xds_server.decision.demand import demand_rps
 from xds_server.decision.doubt import Case, at_once_s, doubted, fell
 from xds_server.decision.evidence import MONITOR, EndpointBook
 from xds_server.decision.health_words import verdict_event
@@ -88,8 +89,14 @@ class HealthBook:
         self._moving: set[Place] = set()
         self._swept_at = float("-inf")
 
-    def restore(self, beliefs: Mapping[Place, Belief]) -> None:
-        """Start from what an earlier process believed: held as unknown until there is fresh evidence."""
+    def restore(self, beliefs: Mapping[Place, Belief], measured: Mapping[str, Measured]) -> None:
+        """Start from what an earlier process believed: held as unknown until there is fresh evidence.
+
+        What it had measured counts until it is measured again.
+        """
+        self._measured = dict(measured)
+        for service, found in measured.items():
+            self.traffic.demand.restore(service, found.demand_rps)
         for place, belief in beliefs.items():
             verdict = held(belief.verdict, "no evidence since the restart", belief.verdict.since)
             self._believe(place, replace(belief, verdict=verdict))
@@ -97,6 +104,13 @@ class HealthBook:
     def beliefs(self) -> Mapping[Place, Belief]:
         """Return every belief, to be kept for a restart."""
         return dict(self._beliefs)
+
+    def remembered(self) -> Mapping[str, Measured]:
+        """Return the demand and latencies in force of every service that has any, to be kept for a restart."""
+        demand = self.traffic.demand.figures()
+        names = sorted({*demand, *self._measured})
+        found = {name: Measured(demand.get(name, {}), self.measured(name).latency_ms) for name in names}
+        return {name: one for name, one in found.items() if one != NOTHING_MEASURED}
 
     def configure(
         self, policy: Policy, targets: Iterable[Target], unresolvable: frozenset[Place] = frozenset()
@@ -285,11 +299,11 @@ class HealthBook:
         """Bring what is measured of a service up to date; True if it changed."""
         before = self.measured(service)
         regions = sorted(self._services[service].deployments)
-        stated = self._services[service].demand_rps
+        stated = zip(self._views, demand_rps(self._services[service], self._views), strict=True)
         demand = {
-            view: rps
-            for view in self._views
-            if (rps := self.traffic.demand_rps(service, view, stated.get(view), now)) is not None
+            view: measured
+            for view, rps in stated
+            if (measured := self.traffic.demand_rps(service, view, rps, now)) is not None
         }
         latency = {
             (view, region): _steady(before.latency_ms.get((view, region)), ms)

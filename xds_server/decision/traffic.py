@@ -4,9 +4,7 @@ Load reports count attempts at the region that served them, every second (window
 
     demand     what succeeded, per view: a request that was retried succeeded once, so retries are not demand. While
                more than `FAILING` of a service's attempts fail it is held: what fails is neither demand nor its
-               absence. Smoothed, upwards faster than down. What the policy states is in force until the measured
-               figure differs by `MATTERS`, and then that one until the next does, so that noise moves nothing. A view
-               that sends nothing at all has no measured demand: what is stated is what to expect when it comes.
+               absence. What becomes of it is in demand.py.
     word       whether a path works, for the vote (votes.py).
     standing   0..1, what part of its share a region has earned. Failures count against the other regions' failures of
                the same service: what fails everywhere is the service, not the region. Latency (latency.py) counts
@@ -30,6 +28,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from xds_server.decision.confidence import at_least, at_most
+from xds_server.decision.demand import DemandBook
 from xds_server.decision.latency import SLOW, LatencyBook
 from xds_server.decision.verdicts import (
     FORGET_AFTER_S,
@@ -48,8 +47,6 @@ STALE_S = 15.0
 GAP_S = 3.0
 """Without reports for so long (or three intervals) a window begins anew: half a window is not half the demand."""
 
-RISE_S, FALL_S = 10.0, 60.0
-MATTERS = 0.10
 FAILING = 0.05
 
 ENOUGH_TO_JUDGE = 20
@@ -93,11 +90,10 @@ class TrafficBook:
 
     def __init__(self) -> None:
         self.latency = LatencyBook()
+        self.demand = DemandBook()
         self._windows: dict[Place, dict[str, LoadWindow]] = {}
         self._by_service: dict[str, set[Place]] = {}
         self._records: dict[Place, _Record] = {}
-        self._demand: dict[tuple[str, str], float] = {}
-        self._smooth: dict[tuple[str, str], tuple[float, float]] = {}
         self._covered: dict[tuple[str, str], tuple[float, float]] = {}
 
     def learn(self, report: LoadReport) -> Place:
@@ -122,6 +118,7 @@ class TrafficBook:
         kept = set(places)
         services = {place.service for place in kept}
         self.latency.forget_except(kept)
+        self.demand.forget_except(services)
         self._windows = {place: windows for place, windows in self._windows.items() if place in kept}
         self._records = {place: record for place, record in self._records.items() if place in kept}
         self._covered = {key: span for key, span in self._covered.items() if key[0] in services}
@@ -145,34 +142,31 @@ class TrafficBook:
         """Return the views that have reported on a place."""
         return self._windows.get(place, {})
 
-    def demand_rps(self, service: str, view: str, stated: float | None, now: float) -> float | None:
+    def demand_rps(self, service: str, view: str, stated: float, now: float) -> float | None:
         """Return a view's measured demand in requests per second; None if there is none that differs from `stated`."""
+        ended = self._sent(service, view, now)
+        if ended is None or ended.failed > FAILING * ended.ended:
+            self.demand.hold(service, view, now)
+        elif ended.ended:
+            self.demand.follow(service, view, ended.succeeded / WINDOW_S, stated, now)
+        else:
+            self.demand.fade(service, view, stated, now)
+        found = self.demand.in_force(service, view)
+        return found if found != stated else None
+
+    def _sent(self, service: str, view: str, now: float) -> Counts | None:
+        """Return a view's attempts in all regions; None without fresh reports over all of the window."""
         windows = [w for p in self._by_service.get(service, ()) if (w := self._windows[p].get(view)) is not None]
         latest = max((w.reports[-1].at for w in windows if w.reports), default=None)
-        key = (service, view)
-        covered_since, _ = self._covered.get(key, (now, now))
+        covered_since, _ = self._covered.get((service, view), (now, now))
         if latest is None or now - latest > STALE_S or now - covered_since < WINDOW_S:
-            return self._demand.get(key)
-        counts = [w.counts(now) for w in windows]
-        succeeded, failed = sum(c.succeeded for c in counts), sum(c.failed for c in counts)
-        if not succeeded:
-            if not failed:
-                self._smooth.pop(key, None)
-                self._demand.pop(key, None)
-            return self._demand.get(key)
-        if failed > FAILING * (succeeded + failed):
-            return self._demand.get(key)
-        self._follow(key, succeeded / WINDOW_S, stated, now)
-        return self._demand.get(key)
-
-    def _follow(self, key: tuple[str, str], rate: float, stated: float | None, now: float) -> None:
-        """Follow a rate slowly; the figure in force moves only when the difference matters."""
-        before, at = self._smooth.get(key, (rate, now))
-        smooth = before + (rate - before) * min(1.0, (now - at) / (RISE_S if rate > before else FALL_S))
-        self._smooth[key] = (smooth, now)
-        in_force = self._demand.get(key, stated)
-        if in_force is None or abs(smooth - in_force) > MATTERS * max(in_force, 1.0):
-            self._demand[key] = smooth
+            return None
+        total = Counts()
+        for window in windows:
+            counts = window.counts(now)
+            total.succeeded += counts.succeeded
+            total.failed += counts.failed
+        return total
 
     def load_rps(self, place: Place, now: float) -> float:
         """Return the rate of attempts that end in a place, in requests per second."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from xds_server.decision.measured import Measured
 from xds_server.decision.profiles import BY_HEALTH, Choice
 from xds_server.decision.verdicts import Belief, Place
 from xds_server.model import TOTAL_WEIGHT, Health, Table, Verdict
@@ -33,6 +34,7 @@ def to_json(memory: Memory, now: float) -> dict[str, Any]:
             service: {region: list(choice) for region, choice in sorted(choices.items())}
             for service, choices in sorted(memory.profiles.items())
         },
+        "measured": {service: _measured_json(found) for service, found in sorted(memory.measured.items())},
     }
 
 
@@ -47,6 +49,7 @@ def from_json(data: Mapping[str, Any], now: float) -> Memory:
                 str(service): {str(region): _choice(item) for region, item in choices.items()}
                 for service, choices in data.get("profiles", {}).items()
             },
+            measured={str(service): _measured(item) for service, item in data.get("measured", {}).items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CorruptError(f"{type(error).__name__}: {error}") from error
@@ -90,6 +93,18 @@ def _belief(item: Mapping[str, Any], now: float) -> tuple[Place, Belief]:
     return Place(str(item["service"]), str(item["region"])), belief
 
 
+def _measured_json(found: Measured) -> dict[str, Any]:
+    paths = [[view, region, ms] for (view, region), ms in sorted(found.latency_ms.items())]
+    return {"demand": dict(sorted(found.demand_rps.items())), "latency": paths}
+
+
+def _measured(item: Mapping[str, Any]) -> Measured:
+    return Measured(
+        demand_rps={str(view): _amount(rps) for view, rps in item["demand"].items()},
+        latency_ms={(str(view), str(region)): _amount(ms) for view, region, ms in item["latency"]},
+    )
+
+
 def _choice(item: list[Any]) -> Choice:
     profile, percent, reason, ejection_reason = item
     if profile not in BY_HEALTH or not 0 < int(percent) <= 100:
@@ -106,6 +121,13 @@ def _weights(service: str, item: Mapping[str, Any]) -> tuple[tuple[str, ...], Ta
     if len(table) != len(regions):
         raise CorruptError(f"weights of {service}: {len(table)} rows for {len(regions)} regions")
     return regions, table
+
+
+def _amount(value: object) -> float:
+    number = float(str(value))
+    if not 0.0 <= number < float("inf"):
+        raise CorruptError(f"{number} is no amount")
+    return number
 
 
 def _fraction(value: object) -> float:
