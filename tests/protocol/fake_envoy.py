@@ -118,6 +118,11 @@ class FakeSotwEnvoy(FakeEnvoy[Request]):
         super().__init__()
         self.versions = dict.fromkeys("CELR", "")
         self.nonces = dict.fromkeys("CELR", "")
+        self.agreed: frozenset[str] = frozenset()
+
+    def accepted(self, cluster: str) -> bool:
+        """Return whether the cluster was in the last set that was accepted: parts of a rejected one stay, too."""
+        return cluster in self.agreed
 
     def connects(self) -> None:
         """Begin a new stream: every type is asked for at once, with the version it has."""
@@ -137,6 +142,7 @@ class FakeSotwEnvoy(FakeEnvoy[Request]):
         self.nonces[letter] = message.nonce
         if not bad:
             self.versions[letter] = message.version_info
+            self.agreed = frozenset(came) if letter == "C" else self.agreed
         self.rejected |= bool(bad)
         self._request(letter, f"bad: {bad}" if bad else None)
 

@@ -295,6 +295,16 @@ class TestRejection:
         assert peer.settles(gone) == ["C 3: -a"]
         assert peer.settles(world("C a=1", "C b=9")) == ["C 4: a=1"]
 
+    def test_a_cluster_that_changed_to_and_fro_in_a_rejected_response_gets_its_assignment_again(self) -> None:
+        peer = DeltaPeer()
+        peer.asks("C")
+        peer.asks("E", "c")
+        peer.settles(world("C c=2", "E c=1"))
+        assert peer.sees(world("C a=9", "C c=1", "E c=9")) == ["C 3: a=9 c=1", "E 4: c=9"]
+        peer.nacks("C")  # c is another one now, perhaps
+        peer.nacks("E")
+        assert peer.settles(world("C c=2", "E c=1")) == ["C 5: c=2 -a", "E 6: c=1"]
+
     def test_a_removal_alone_that_is_rejected_is_not_repeated(self) -> None:
         peer = DeltaPeer()
         peer.asks("L")

@@ -150,3 +150,116 @@ def test_suspects_that_the_client_has_already_are_tried_all_the_same() -> None:
     assert again.sees(bad) == ["E 2: a=1"]
     again.acks("E")
     assert again.sees(bad) == ["E 3: b=1 c=9"]
+
+
+class TestComesBackWithout:
+    """A version says what a client accepted; what it dropped since, and waits for, it still "has" by its version."""
+
+    def leaves(self, assignment: str) -> tuple[Peer, Sharing]:
+        """An Envoy that had b, lost it, was given it back with this assignment and left before it took that."""
+        sharing = Sharing()
+        peer = envoy_on(TWO, "a b", sharing)
+        peer.settles(OLD)
+        peer.asks("E", "a")
+        back = world("C a=1", "C b=1", "E a=1", f"E b={assignment}", "L l=1 > R:r", "R r=2 > C:b")
+        assert peer.sees(back) == ["C 6: a=1 b=1"]
+        peer.asks("E", "a", "b")
+        peer.acks("C")
+        assert peer.sees(back) == [f"E 7: b={assignment}"]
+        return peer, sharing
+
+    def returns(self, before: Peer, sharing: Sharing) -> Peer:
+        before.stream.end()
+        again = Peer(sharing=sharing)
+        again.versions = dict(before.versions)
+        again.asks("C")
+        again.asks("E", "a", "b")
+        again.asks("L")
+        again.asks("R", "r")
+        return again
+
+    def test_a_route_does_not_rest_on_an_assignment_that_was_rejected(self) -> None:
+        before, sharing = self.leaves("9")
+        before.nacks("E")
+        again = self.returns(before, sharing)
+        bad = world("C a=1", "C b=1", "E a=1", "E b=9", "L l=1 > R:r", "R r=2 > C:b")
+        assert again.sees(bad) == ["E 1: b=9"]
+        again.nacks("E")
+        assert again.sees(bad) == []
+        assert again.waiting("R") == {"r"}
+
+    def test_the_assignment_that_it_had_once_is_sent_again(self) -> None:
+        before, sharing = self.leaves("9")
+        before.nacks("E")
+        again = self.returns(before, sharing)
+        good = world("C a=1", "C b=1", "E a=1", "E b=1", "L l=1 > R:r", "R r=2 > C:b")
+        assert again.settles(good) == ["E 1: b=1", "R 2: r=2"]
+
+    def test_nor_on_one_that_was_under_way(self) -> None:
+        before, sharing = self.leaves("1")
+        again = self.returns(before, sharing)
+        good = world("C a=1", "C b=1", "E a=1", "E b=1", "L l=1 > R:r", "R r=2 > C:b")
+        assert again.sees(good) == ["E 1: a=1 b=1"]
+        again.acks("E")
+        assert again.sees(good) == ["R 2: r=2"]
+
+    def test_a_stream_that_ended_before_anything_was_answered_changes_nothing(self) -> None:
+        before, sharing = self.leaves("1")
+        again = self.returns(before, sharing)
+        third = self.returns(again, sharing)
+        good = world("C a=1", "C b=1", "E a=1", "E b=1", "L l=1 > R:r", "R r=2 > C:b")
+        assert third.sees(good) == ["E 1: a=1 b=1"]
+
+    def test_nor_does_a_stream_of_clusters_alone(self) -> None:
+        before, sharing = self.leaves("1")
+        before.stream.end()
+        good = world("C a=1", "C b=1", "E a=1", "E b=1", "L l=1 > R:r", "R r=2 > C:b")
+        clusters = Peer(sharing=sharing)
+        clusters.asks("C", version=before.versions["C"])
+        assert clusters.settles(good) == []
+        clusters.versions = before.versions
+        assert self.returns(clusters, sharing).sees(good) == ["E 1: a=1 b=1"]
+
+
+def test_a_route_dropped_wanted_again_and_rejected_is_sent_when_it_is_what_it_was() -> None:
+    sharing = Sharing()
+    before = envoy_on(OLD, "a", sharing)
+    before.settles(world("C a=1", "E a=1"))
+    before.asks("R")  # the Envoy drops r with its listener
+    bad = world("C a=1", "E a=1", "L l=1 > R:r", "R r=9 > C:a")
+    assert before.settles(bad) == ["L 6: l=1"]
+    before.asks("R", "r")
+    assert before.sees(bad) == ["R 7: r=9"]
+    before.nacks("R")
+    before.stream.end()
+    again = Peer(sharing=sharing)
+    again.asks("R", "r", version=before.versions["R"])
+    assert again.sees(OLD) == ["R 1: r=1"]
+
+
+def test_an_assignment_owed_to_a_changed_cluster_and_rejected_is_owed_after_a_reconnect() -> None:
+    sharing = Sharing()
+    before = envoy_on(OLD, "a", sharing)
+    assert before.settles(world("C a=2", "L l=1 > R:r", "R r=1 > C:a")) == ["C 5: a=2"]
+    assert before.sees(world("C a=1", "E a=9", "L l=1 > R:r", "R r=1 > C:a")) == ["C 6: a=1", "E 7: a=9"]
+    before.acks("C")
+    before.nacks("E")
+    before.stream.end()
+    again = Peer(sharing=sharing)
+    again.asks("C", version=before.versions["C"])
+    again.asks("E", "a", version=before.versions["E"])
+    assert again.sees(OLD) == ["E 1: a=1"]  # as it had for the first a, and the second waits for one
+
+
+def test_clusters_of_a_returning_client_stay_until_the_routes_it_named_are_looked_at() -> None:
+    sharing = Sharing()
+    before = envoy_on(OLD, "a", sharing)
+    gone = world("L l=1 > R:r", "R r=2")
+    again = Peer(sharing=sharing)
+    again.asks("C", version=before.versions["C"])
+    assert again.sees(gone) == ["C 1: a=1"]
+    again.asks("R", "r", version=before.versions["R"])
+    again.acks("C")  # heard together with what came before it, while the last response was still being written
+    assert again.sees(gone) == ["R 2: r=2"]
+    again.acks("R")
+    assert again.sees(gone) == ["C 3:"]

@@ -164,9 +164,9 @@ class Talk(RuleBasedStateMachine):
             }
 
     def _in_place(self, cluster: str) -> bool:
-        """Return whether a route may go there; after a break an assignment that may have been dropped must be there."""
+        """Return whether a route may go there; what was dropped or taken in part must be there to be sent again."""
         there = cluster in self.envoy.warm and self.envoy.accepted(cluster)
-        return there and (not self.broken or cluster in self._good("E"))
+        return there and (not (self.broken or self.envoy.rejected) or cluster in self._good("E"))
 
     def _good(self, letter: str) -> dict[str, str]:
         """What a client must have: all that is not bad of what it gets."""

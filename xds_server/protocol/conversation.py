@@ -21,12 +21,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from xds_server.protocol.doubt import Doubt
 from xds_server.protocol.events import Code, Event, Identified, ProtocolError, Sent, StaleNonce
 from xds_server.protocol.holding import Holding, Offering
 from xds_server.protocol.inventory import ResourceStatus, inventory
 from xds_server.protocol.plan import Around, Plan
 from xds_server.protocol.rules import referrers, rule
-from xds_server.protocol.sharing import Doubts, Sharing
+from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.typestate import NOBODY, Flight, TypeState, TypeStatus
 from xds_server.protocol.wire import with_nonce
 from xds_server.snapshot.resource import Snapshot, TypeUrl
@@ -111,6 +112,7 @@ class Conversation(ABC, Generic[R, S]):
         if offering is self._offered:
             return ()
         self._offered = offering
+        self._hear_of_users(offering)
         idle = (state for state in self._order if state.flight is None)
         return tuple(response for state in idle if (response := self._respond(offering, state)))
 
@@ -141,12 +143,14 @@ class Conversation(ABC, Generic[R, S]):
         A rejected set is applied as far as it is good. What is asked for by name may have been dropped and asked for
         again while what names it was changing; the client's versions do not tell.
         """
-        if self._node is not None:
-            unsettled = frozenset(state.type_url for state in self._order if not state.settled)
-            by_name = (s for s in self._order if not rule(s.type_url).wildcard)
-            dropped = frozenset(s.type_url for s in by_name if s.owing or referrers(s.type_url) & unsettled)
-            touched = frozenset((state.type_url, name) for state in self._order for name in state.touched)
-            self._sharing.doubt(self._node, Doubts(unsettled, dropped, touched))
+        if self._node is None:
+            return
+        unsettled = {state.type_url for state in self._order if not state.settled}
+        doubts = {url: Doubt(dropped=True) for url in (TypeUrl.ENDPOINT, TypeUrl.ROUTE) if referrers(url) & unsettled}
+        for state in self._order:
+            if not state.claim:  # else it was not looked at, and what was in doubt still is
+                doubts[state.type_url] = state.doubt(unclear=bool(referrers(state.type_url) & unsettled))
+        self._sharing.doubt(self._node, doubts)
 
     @abstractmethod
     def _believe(self, state: S, around: Around) -> None:
@@ -259,13 +263,20 @@ class Conversation(ABC, Generic[R, S]):
         self._responses += 1
         nonce = str(self._responses)
         if state is self._clusters:
-            changed = _changed(state.last.parents, planned.after.parents)
+            changed = _changed(state.last.parents, planned.after.parents) | state.shaky(planned)
             self._warming = self._sharing.names(self._warming | changed) if changed else self._warming
             self._owe_assignments()
         state.send(Flight(nonce, around.shelf, planned))
         self._moved(state, planned)
         body = self._body(state, planned)
         return Response(Sent(state.type_url, planned.after.version, nonce, len(planned.carried), len(body)), body)
+
+    def _hear_of_users(self, offering: Offering) -> None:
+        """Settle what the client claims to have of what may name its clusters, before any of those is taken away."""
+        for state in self._order:
+            if state.claim and state is not self._clusters and state is not self._endpoints:
+                self._believe(state, self._around(offering, state))
+                self._moves += 1
 
     def _owe_assignments(self) -> None:
         """Have the assignments of changed clusters sent again, as soon as it is known what the client has of them."""

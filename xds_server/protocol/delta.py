@@ -28,11 +28,13 @@ from __future__ import annotations
 from xds_server.protocol.conversation import Conversation
 from xds_server.protocol.delta_type import DeltaType
 from xds_server.protocol.delta_wire import DeltaRequest
+from xds_server.protocol.doubt import NO_DOUBT
 from xds_server.protocol.events import Event, Subscribed
 from xds_server.protocol.holding import MAYBE
 from xds_server.protocol.plan import Around, Plan
 from xds_server.protocol.rules import referrers
 from xds_server.protocol.typestate import NOBODY
+from xds_server.snapshot.resource import TypeUrl
 
 
 class DeltaStream(Conversation[DeltaRequest, DeltaType]):
@@ -66,17 +68,16 @@ class DeltaStream(Conversation[DeltaRequest, DeltaType]):
     def _claim(self, request: DeltaRequest) -> frozenset[tuple[str, str]]:
         """Return what the client says it has, and what it may have without knowing."""
         known = {name for name, _ in request.versions}
-        touched = (name for url, name in self._sharing.doubts(self._node).touched if url == request.type_url)
+        touched = self._sharing.doubts(self._node).get(request.type_url, NO_DOUBT).touched
         return request.versions.union((name, MAYBE) for name in touched if name not in known)
 
     def _believe(self, state: DeltaType, around: Around) -> None:
         assert isinstance(state.claim, frozenset)
-        doubts = self._sharing.doubts(self._node)
-        if doubts.absent(state.type_url):
+        doubt = self._sharing.doubts(self._node).get(state.type_url, NO_DOUBT)
+        if doubt.dropped and state.type_url == TypeUrl.ENDPOINT:
             state.claim = ""  # all that it asks for is sent
             return
-        doubted = doubts.about(state.type_url)
-        state.recognise(self._sharing.recalled(around, state.claim, doubted=doubted), self._sharing)
+        state.recognise(self._sharing.recalled(around, state.claim, doubted=doubt.whole), self._sharing)
 
     def _may_name(self, user: str, type_url: str) -> bool:
         return user in referrers(type_url)

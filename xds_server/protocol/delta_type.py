@@ -14,12 +14,14 @@ with nothing but removals that is rejected is not repeated.
 from __future__ import annotations
 
 from xds_server.protocol.delta_wire import DeltaRequest
+from xds_server.protocol.doubt import Doubt
 from xds_server.protocol.events import Acked, Nacked
 from xds_server.protocol.holding import Holding
 from xds_server.protocol.plan import Plan
-from xds_server.protocol.rules import WILDCARD
+from xds_server.protocol.rules import WILDCARD, rule
 from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.typestate import NOBODY, Claim, Flight, TypeState
+from xds_server.snapshot.resource import TypeUrl
 
 
 class DeltaType(TypeState):
@@ -66,6 +68,11 @@ class DeltaType(TypeState):
             self.uncertain -= _names(flight.plan)
         return super().answer(flight, error, sharing)
 
+    def shaky(self, planned: Plan) -> frozenset[str]:
+        """Return the assignments of clusters in a plan that were in a rejected response, and may have changed twice."""
+        again = (need for resource in planned.carried if resource.name in self.uncertain for need in resource.needs)
+        return frozenset(need.name for need in again if need.type_url == TypeUrl.ENDPOINT)
+
     def recognise(self, held: Holding, sharing: Sharing) -> None:
         """Take in what the client has, by its own account in the first request."""
         self.claim = ""
@@ -75,8 +82,18 @@ class DeltaType(TypeState):
         self.returning = True
         self.fresh = frozenset(name for name in self.fresh if name not in {*self.held.resources, WILDCARD})
 
+    def doubt(self, *, unclear: bool) -> Doubt:
+        """Return what speaks against the versions that the client will name."""
+        by_name = not rule(self.type_url).wildcard
+        return Doubt(not self.settled, by_name and (unclear or self._owing), self._touched)
+
     @property
-    def touched(self) -> frozenset[str]:
+    def _owing(self) -> bool:
+        """Return whether the client asked for something that it has not been sent, rejections apart."""
+        return not self.fresh <= {name for name, _ in self.refusals.refused}
+
+    @property
+    def _touched(self) -> frozenset[str]:
         """Return what the client may have and cannot name when it comes back; what it asks for by name it names."""
         if not self.subscription.wildcard:
             return NOBODY

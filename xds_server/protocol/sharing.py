@@ -14,18 +14,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Set
 from dataclasses import replace
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from xds_server.protocol.delta_plan import delta_plan
 from xds_server.protocol.delta_wire import encode_delta_response
+from xds_server.protocol.doubt import NO_DOUBTS, Doubts, renewed
 from xds_server.protocol.events import MOST_NAME, Code, Identified, ProtocolError
 from xds_server.protocol.holding import Holding, Offering, Shelf
 from xds_server.protocol.plan import Around, Plan, Scene, complete, plan
 from xds_server.protocol.recall import plain_digest, recall
 from xds_server.protocol.subscription import Subscription
 from xds_server.protocol.wire import encode_response
-from xds_server.snapshot.resource import Snapshot, TypeUrl
+from xds_server.snapshot.resource import Snapshot
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -51,31 +52,6 @@ PER_NAME = 100
 
 DOUBTS = 20_000
 """Clients remembered that left in the middle of something: as many as may be connected."""
-
-
-class Doubts(NamedTuple):
-    """Types of which a client that has left has other things than its versions say.
-
-    Of `unsettled` ones it had a response that it had not answered, or had rejected: what it has is there, and may be
-    newer. Of `dropped` ones it may have let go: what named them was changing. Both are sent again, and until then count
-    as there, so that what they need stays; but a route must not rest on an assignment that may not be there.
-    `touched`, by type and name, may be there without the client being able to say so: it was in such a response.
-    """
-
-    unsettled: frozenset[str] = frozenset()
-    dropped: frozenset[str] = frozenset()
-    touched: frozenset[tuple[str, str]] = frozenset()
-
-    def about(self, type_url: str) -> bool:
-        """Return whether the client's versions of a type say too little."""
-        return type_url in self.unsettled or type_url in self.dropped
-
-    def absent(self, type_url: str) -> bool:
-        """Return whether nothing of a type is to be relied on."""
-        return type_url == TypeUrl.ENDPOINT and type_url in self.dropped
-
-
-NO_DOUBTS = Doubts()
 
 
 class Recent(Generic[K, V]):
@@ -202,13 +178,15 @@ class Sharing:
         return self._holdings.get((scene.type_url, version, ""))
 
     def doubt(self, node: Identified, doubts: Doubts) -> None:
-        """Remember what a client's versions are worth when it comes back."""
-        if doubts != NO_DOUBTS or self._doubts.get(node):
+        """Remember what a client's versions are worth when it comes back, of the types that a stream knows of."""
+        before = self._doubts.get(node)
+        after = renewed(before or NO_DOUBTS, doubts)
+        if before or after:
             said = (node.node_id, node.cluster, node.region, node.zone, node.agent, node.version)
-            self._doubts.put(node, doubts, _size(said) + _size(name for _, name in doubts.touched))
+            self._doubts.put(node, after, _size(said) + sum(_size(doubt.names) for doubt in after.values()))
 
     def doubts(self, node: Identified | None) -> Doubts:
-        """Return what a client's versions are worth."""
+        """Return what speaks against a client's versions."""
         return NO_DOUBTS if node is None else self._doubts.get(node) or NO_DOUBTS
 
     def names(self, names: frozenset[str]) -> frozenset[str]:

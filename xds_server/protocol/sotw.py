@@ -18,12 +18,14 @@ Rules, with their sections of Envoy's `xds_protocol` page:
 - A type of which there is nothing is still answered if the answer is the full state: the client waits for it.
 - A version claimed in the first request is believed for a wildcard. By name it is believed only of Envoy, whose names
   follow from its clusters and listeners: other clients may have dropped a resource and asked for it again
-  ("ACK/NACK and resource type instance version", the last paragraph before the example).
+  ("ACK/NACK and resource type instance version", the last paragraph before the example). What an Envoy has dropped
+  since is remembered for it (`doubt.py`).
 """
 
 from __future__ import annotations
 
 from xds_server.protocol.conversation import Conversation
+from xds_server.protocol.doubt import NO_DOUBT
 from xds_server.protocol.events import Event, Subscribed
 from xds_server.protocol.plan import Around, Plan, Scene
 from xds_server.protocol.rules import rule
@@ -60,12 +62,11 @@ class SotwStream(Conversation[Request, TypeState]):
 
     def _believe(self, state: TypeState, around: Around) -> None:
         by_name = self._node is not None and self._node.agent == ENVOY and not around.shelf.label
-        doubts = self._sharing.doubts(self._node)
-        trusted = state.subscription.wildcard or (
-            by_name and not state.full_state and not doubts.absent(state.type_url)
-        )
+        doubt = self._sharing.doubts(self._node).get(state.type_url, NO_DOUBT)
+        absent = doubt.dropped and state.type_url == TypeUrl.ENDPOINT
+        trusted = state.subscription.wildcard or (by_name and not state.full_state and not absent)
         claimed = self._sharing.claimed(Scene(around, state.subscription), str(state.claim)) if trusted else None
-        state.believe(claimed, self._sharing, doubted=doubts.about(state.type_url))
+        state.believe(claimed, self._sharing, doubt)
 
     def _may_name(self, user: str, type_url: str) -> bool:
         return type_url == TypeUrl.CLUSTER and rule(user).rank > ENDPOINT_RANK

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
+from xds_server.protocol.doubt import Doubt
 from xds_server.protocol.events import Acked, Nacked, Version
 from xds_server.protocol.holding import NOTHING, Holding, Shelf
 from xds_server.protocol.plan import Around, Plan, Scene
@@ -19,7 +20,7 @@ from xds_server.protocol.rules import WILDCARD, rule
 from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.subscription import Subscription
 from xds_server.protocol.wire import Request
-from xds_server.snapshot.resource import Snapshot
+from xds_server.snapshot.resource import Snapshot, TypeUrl
 
 NOBODY: frozenset[str] = frozenset()
 
@@ -71,9 +72,9 @@ class TypeState:
 
     delta = False
     __slots__ = (
-        "acked", "calm", "calm_at", "claim", "doubtful", "flight", "fresh", "full_state", "held", "last", "lost",
-        "nack", "nonce", "refusals", "returning", "sent", "spoken", "subscription", "synced", "type_url", "unsure",
-        "waiting", "words",
+        "accepted", "acked", "calm", "calm_at", "claim", "doubtful", "flight", "fresh", "full_state", "held", "last",
+        "lost", "nack", "nonce", "refusals", "returning", "sent", "spoken", "subscription", "synced", "type_url",
+        "unmet", "unsure", "waiting", "words",
     )  # fmt: skip
 
     def __init__(self, type_url: str, claim: Claim) -> None:
@@ -85,8 +86,10 @@ class TypeState:
         self.subscription = Subscription()
         self.held = NOTHING
         self.last = NOTHING
+        self.accepted: Holding | None = NOTHING
         self.lost = NOBODY
         self.fresh = NOBODY
+        self.unmet = NOBODY
         self.refusals: Refusals = NO_REFUSALS
         self.flight: Flight | None = None
         self.nonce = ""
@@ -131,6 +134,8 @@ class TypeState:
         if error is None:
             held = sharing.within(self.type_url, flight.plan.after, self.subscription)
             self.held = sharing.without(self.type_url, held, self.lost)
+            self.accepted = flight.plan.after
+            self.unmet = NOBODY
             self.unsure = False
             self.acked = version
             self._unsay(flight.plan.changed)
@@ -152,8 +157,10 @@ class TypeState:
             self.held = sharing.without(self.type_url, flight.plan.after, bad)
         else:
             self.refusals = self.refusals.nacked(flight.plan.changed)
+            asked, self.unmet = self.unmet, NOBODY
             if self.refusals.suspects and not self.full_state:
-                self.fresh |= {v.name for v in flight.plan.changed if self.subscription.covers(v.name)}
+                asked |= {v.name for v in flight.plan.changed}
+            self.fresh |= {name for name in asked if self.subscription.covers(name)}
             self.doubtful = self.doubtful or not self._nothing_applied(flight)
             if not self.doubtful:
                 self.last = self.held
@@ -171,35 +178,45 @@ class TypeState:
             names = {name for name, _ in answered}
             self.words = {name: refusal for name, refusal in self.words.items() if name not in names} or _NO_WORDS
 
-    def believe(self, held: Holding | None, sharing: Sharing, *, doubted: bool) -> None:
+    def believe(self, held: Holding | None, sharing: Sharing, doubt: Doubt) -> None:
         """Settle the claim of the first request: the client has this, or more or less this, or nothing that we know."""
         self.claim = ""
+        self.accepted = held
         if held is None:
             self.unsure = self.full_state
             return
         self.held = sharing.within(self.type_url, held, self.subscription)
         self.acked = held.version
         self.returning = True
-        self.doubtful = doubted
-        if not doubted:
+        self.doubtful = doubt.whole
+        if self.type_url == TypeUrl.ENDPOINT:  # of other types what it needs must stay, as long as it may be there
+            self.held = sharing.without(self.type_url, self.held, doubt.missing)
+        if not doubt.whole:
             self.last = self.held
             self.spoken = True
-            self.fresh = frozenset(name for name in self.fresh if name not in {*self.held.resources, WILDCARD})
+            has = self.held.resources.keys() - doubt.owed - doubt.missing
+            self.fresh = frozenset(name for name in self.fresh if name not in has and name != WILDCARD)
+
+    def doubt(self, *, unclear: bool) -> Doubt:
+        """Return what speaks against the version that the client will name; `unclear` if what names these changes."""
+        if self.full_state:
+            return Doubt(not self.settled)
+        if unclear or self.accepted is None:
+            return Doubt(not self.settled, dropped=True)
+        return Doubt(not self.settled, missing=self._missing(self.accepted), owed=self._owed(self.accepted))
+
+    def _missing(self, accepted: Holding) -> frozenset[str]:
+        gone = NOBODY if accepted is self.held else accepted.resources.keys() - self.held.resources.keys()
+        return self.lost | gone
+
+    def _owed(self, accepted: Holding) -> frozenset[str]:
+        asked = self.fresh | self.unmet
+        return asked & accepted.resources.keys() if asked else NOBODY
 
     @property
     def settled(self) -> bool:
         """Return whether the client has exactly what its last accepted version says."""
         return self.flight is None and not self.doubtful and not self.unsure
-
-    @property
-    def owing(self) -> bool:
-        """Return whether the client asked for something that it has not been sent, rejections apart."""
-        return not self.fresh <= {name for name, _ in self.refusals.refused}
-
-    @property
-    def touched(self) -> frozenset[str]:
-        """Return what the client may have and cannot name when it comes back: a full state puts that right."""
-        return NOBODY
 
     def send(self, flight: Flight) -> None:
         """Note that a response is under way."""
@@ -210,6 +227,8 @@ class TypeState:
         self.lost = NOBODY
         self.sent = flight.plan.after.version
         self.spoken = True
+        if not self.full_state:
+            self.unmet = self.fresh - flight.plan.waiting
         self.fresh &= flight.plan.waiting
 
     def settle(self, around: Around, snapshot: Snapshot, planned: Plan) -> None:
@@ -217,6 +236,10 @@ class TypeState:
         self.calm = around
         if not planned.waiting and planned.after.digest == self.held.digest:
             self.synced = snapshot.versions.get(self.type_url, planned.after.version)
+
+    def shaky(self, planned: Plan) -> frozenset[str]:  # noqa: ARG002  (in SotW `last` is what a client may have)
+        """Return the assignments of clusters in a plan of which the client may have had another content meanwhile."""
+        return NOBODY
 
     def forget(self, names: Set[str], sharing: Sharing) -> None:
         """Note that the client has let go of these, or will have when it has taken what is under way."""
