@@ -377,6 +377,16 @@ class TestReconnect:
         before.stream.end()  # b is there now, perhaps, and not among the versions that it names
         assert before.comes_back(sharing).sees(world("L a=1")) == ["L 1: a=1 -b"]
 
+    def test_a_removal_of_what_it_may_have_is_repeated_if_the_stream_broke_meanwhile(self) -> None:
+        sharing = Sharing()
+        before = DeltaPeer(sharing)
+        before.asks("L")
+        assert before.sees(world("L a=9", "L b=1")) == ["L 1: a=9 b=1"]
+        before.nacks("L")  # b is there now
+        assert before.sees(world()) == ["L 2: -a -b"]
+        before.stream.end()
+        assert before.comes_back(sharing).sees(world()) == ["L 1: -a -b"]
+
     def test_what_a_stranger_says_it_has_is_never_taken_for_content(self) -> None:
         sharing = Sharing()
         stranger = DeltaPeer(sharing)

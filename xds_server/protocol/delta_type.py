@@ -98,7 +98,7 @@ class DeltaType(TypeState):
         if not self.subscription.wildcard:
             return NOBODY
         flying = self.flight.plan.changed if self.flight is not None else ()
-        return (self.fresh | self.held.uncertain | {name for name, _ in flying}) - {WILDCARD}
+        return (self.fresh | self.uncertain | self.held.uncertain | {name for name, _ in flying}) - {WILDCARD}
 
     @property
     def settled(self) -> bool:

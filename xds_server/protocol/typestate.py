@@ -162,6 +162,7 @@ class TypeState:
                 asked |= {v.name for v in flight.plan.changed}
             self.fresh |= {name for name in asked if self.subscription.covers(name)}
             self.doubtful = self.doubtful or not self._nothing_applied(flight)
+            self.held = sharing.without(self.type_url, self.held, flight.plan.removed)  # that much is applied
             if not self.doubtful:
                 self.last = self.held
 
