@@ -387,6 +387,20 @@ class TestReconnect:
         before.stream.end()
         assert before.comes_back(sharing).sees(world()) == ["L 1: -a -b"]
 
+    def test_an_assignment_owed_to_a_changed_cluster_and_rejected_is_owed_after_a_reconnect(self) -> None:
+        sharing = Sharing()
+        before = DeltaPeer(sharing)
+        before.asks("C")
+        before.asks("E", "a")
+        before.settles(world("C a=1", "E a=1"))
+        before.settles(world("C a=2"))
+        assert before.sees(world("C a=1", "E a=9")) == ["C 4: a=1", "E 5: a=9"]
+        before.acks("C")
+        before.nacks("E")
+        before.stream.end()
+        again = before.comes_back(sharing)
+        assert again.sees(world("C a=1", "E a=1")) == ["E 1: a=1"]
+
     def test_what_a_stranger_says_it_has_is_never_taken_for_content(self) -> None:
         sharing = Sharing()
         stranger = DeltaPeer(sharing)

@@ -60,7 +60,9 @@ class DeltaType(TypeState):
         touched = _names(planned)
         if len(touched) > 1 and planned.changed:
             self.uncertain |= touched
-        self.fresh |= {name for name in touched & self.uncertain if self.subscription.covers(name)}
+        owed = touched & (self.uncertain | (self.unmet - planned.removed))
+        self.unmet = NOBODY
+        self.fresh |= {name for name in owed if self.subscription.covers(name)}
 
     def answer(self, flight: Flight, error: str | None, sharing: Sharing) -> Acked | Nacked:
         """Take in the client's answer to the response in flight."""
