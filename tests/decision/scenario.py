@@ -10,6 +10,7 @@ are prose. `pytest tests/decision --rewrite` writes the outcomes anew: read the 
     signals KIND …              what there is besides probes: `hds` (every view's Envoys probe the regions), `live`
                                 (load reports and access logs of the traffic that the weights send);
                                 `monitor` says that `probes` below fools the control plane only, all else is well
+    heard NAME …                only these are heard from now on: views, `controlplane` (its own probes); `*` is everybody
     link VIEW>REGION=HOW …      whether a view reaches a region: up or down
     errors REGION=SHARE …       the share of live requests that fail there
     slow REGION=FACTOR …        how many times slower than normal it answers
@@ -103,6 +104,7 @@ class World:
         self.told: list[str] = []
         self.signals: set[str] = set()
         self.links: dict[str, str] = {}
+        self.heard = {"*"}
         self.errors: dict[str, float] = {}
         self.slow: dict[str, float] = {}
         self.demand = 1.0
@@ -123,6 +125,8 @@ class World:
             wanted |= {name: float(number) for name, number in (arg.split("=") for arg in args)}
         elif verb == "link":
             self.links |= dict(arg.split("=") for arg in args)
+        elif verb == "heard":
+            self.heard = set(args)
         elif verb == "signals":
             self.signals = set(args)
         elif verb == "demand":
@@ -160,7 +164,16 @@ class World:
                 continue
             seen = [*self._probe(), *(self._probe_from_views() if "hds" in self.signals else ())]
             loads, accesses = self._traffic() if "live" in self.signals else ([], [])
-            self._step(Inputs(observations=tuple(seen), loads=tuple(loads), accesses=tuple(accesses)))
+            self._step(
+                Inputs(
+                    observations=tuple(one for one in seen if self._hears(one.view or "controlplane")),
+                    loads=tuple(one for one in loads if self._hears(one.view)),
+                    accesses=tuple(one for one in accesses if self._hears(one.view)),
+                )
+            )
+
+    def _hears(self, who: str) -> bool:
+        return who in self.heard or "*" in self.heard
 
     def _probe(self) -> Iterator[Observation]:
         counted: dict[tuple[str, str], int] = {}

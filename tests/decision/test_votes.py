@@ -41,6 +41,9 @@ def all_words(*words: Word | None) -> Iterator[tuple[Word | None, dict[str, Word
         (False, {"us": True}, Fused(down=False, monitor_wrong=True)),
         (None, {"us": True, "eu": False}, Fused(down=False, cut=frozenset({"eu"}))),
         (None, {}, NOTHING_SEEN),
+        (None, {"us": False}, Fused(None, cut=frozenset({"us"}))),
+        (None, {"us": False, "eu": False}, Fused(down=True)),
+        (False, {"us": False}, Fused(down=True)),
     ],
 )
 def test_votes(monitor: bool | None, seen: dict[str, bool], fused: Fused) -> None:
@@ -61,7 +64,8 @@ def test_for_all_votes_a_dead_region_is_left_and_a_lone_doubter_moves_nobody_els
         votes = [*seen.values(), *([monitor] if monitor is not None else [])]
         fused = fuse(monitor, seen, VIEWS)
         if votes and Word.UP not in votes:
-            assert fused.down
+            alone = monitor is None and len(votes) == 1
+            assert fused == (Fused(None, cut=frozenset(seen)) if alone else Fused(down=True))
         if len(votes) >= 3 and votes.count(Word.DOWN) == 1:
             assert not fused.down
             assert len(fused.cut) <= 1

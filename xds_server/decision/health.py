@@ -338,7 +338,7 @@ class HealthBook:
     def _follow_links(self, place: Place, heard: Hearing, now: float) -> list[Event]:
         """Bring the cut links of a place up to date; return what is news."""
         fused = heard.fused
-        if fused.down is None or fused.pending or place.region in self._drained:
+        if fused.pending or place.region in self._drained or (fused.down is None and not fused.cut):
             return []
         if fused.down:
             self._links.end(place, now)

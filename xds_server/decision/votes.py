@@ -11,6 +11,7 @@ because it is the path that its requests take:
     most say down, a view says up             down for the others, that view goes on: the region is cut off, not dead
     the monitor says down, views say up       the monitor is wrong; nothing changes
     as many say down as up                    nobody is moved on the word of half
+    one view says down, nobody else a word    that view's link is cut; of the region nothing is known
 
 **When.** Vantages notice one after the other, and what they say is old when it comes. Counted as it comes, the death of
 a region looks for a second like a cut link: some say down, and the others still say that all was well before it died.
@@ -19,6 +20,10 @@ neither contradicts nor agrees, and one that has just begun to fail (`DOUBT`) ha
 one will turn, nothing is decided (`pending`): nobody is moved off and nobody is sent there. It never waits where it
 does not matter: if nobody says anything but down, it is down at once. Waiting ends at a deadline; after it stale words
 do not count.
+
+One view is no quorum: with fewer heard than there are, as in the first second of a process, its word is for itself alone.
+The monitor's word is enough until others speak, because it is what a control plane without Envoys has to go by; and a
+view's is, where a probe of our own begins to fail as well.
 
 A view that sees every region down, its own included, has lost its own network; its votes say nothing about others.
 """
@@ -41,7 +46,7 @@ class Word(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """What the votes say of one place. `down` is None without any vote.
+    """What the votes say of one place. `down` is None without any vote, or with one view's that is for itself alone.
 
     `cut` are the views that cannot reach it while others can. `monitor_wrong`: the views outvoted the monitor.
     `pending`: it depends on words that are not in yet; the rest is then what would follow without them.
@@ -68,7 +73,14 @@ def fuse(monitor: Word | None, seen: Mapping[str, Word], views: Iterable[str], *
     without = _count(monitor, seen, views, Word.UP)
     if patient and Word.STALE in words and _count(monitor, seen, views, Word.STALE) != without:
         return Fused(without.down, without.cut, without.monitor_wrong, pending=True)
-    return without
+    return _alone(monitor, seen, views) if without.down else without
+
+
+def _alone(monitor: Word | None, seen: Mapping[str, Word], views: tuple[str, ...]) -> Fused:
+    """Return what follows if nobody contradicts those who say down: nothing for the others, if it is one view alone."""
+    down = [view for view, word in seen.items() if word is Word.DOWN]
+    agrees = monitor is Word.DOWN or monitor is Word.DOUBT
+    return Fused(down=True) if agrees or len(down) > 1 or len(views) == 1 else Fused(None, cut=frozenset(down))
 
 
 def _count(monitor: Word | None, seen: Mapping[str, Word], views: tuple[str, ...], up_from: Word) -> Fused:
