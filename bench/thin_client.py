@@ -1,10 +1,11 @@
 """Thousands of ADS clients in one process, cheap enough not to be what is measured.
 
-    python -m bench.thin_client --port 18000 --streams 2500 [--delta] [--node-bytes 61000]
+    python -m bench.thin_client --port 18000 --streams 2500 [--delta] [--node-bytes 61000] [--ping-every 30]
 
 Waits for a line on standard input, connects them all at once, and prints a line of JSON when the last has all its
 configuration: seconds since then, CPU seconds of this process, how many were cut off, how often one tried again. Then
-acknowledges what it is sent until it is ended, and answers each further line with its CPU seconds so far.
+acknowledges what it is sent until it is ended, and answers each further line with its CPU seconds so far. Clients that
+have everything ping, each at a time of its own, as Envoys do whose bootstrap says so.
 
 A client that does not get through connects again after a while, as an Envoy does: cut off before it has everything, not
 connected, or not answered a byte in ANSWER_S. `retried` counts those; `lost` counts clients cut off with all they need.
@@ -100,8 +101,9 @@ def node(size: int) -> base_pb2.Node:
 class Fleet:
     """All clients of this process."""
 
-    def __init__(self, port: int, streams: int, *, delta: bool, node_bytes: int) -> None:
+    def __init__(self, port: int, streams: int, *, delta: bool, node_bytes: int, ping_every_s: float) -> None:
         self.delta = delta
+        self.ping_every_s = ping_every_s
         self.lost = 0
         self.retried = 0
         self._port = port
@@ -180,6 +182,15 @@ class Client(asyncio.Protocol):
             self.outcome.set_result(False)
         elif self.outcome.result():
             self._fleet.lost += 1
+
+    def ping_from(self, seconds: float) -> None:
+        """Ping after so many seconds, and then for ever."""
+        asyncio.get_running_loop().call_later(seconds, self._ping)
+
+    def _ping(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(frame(PING, 0, 0, b"envoyish"))
+            self.ping_from(self._fleet.ping_every_s)
 
     def abandon(self) -> None:
         """Have nothing more to do with this connection."""
@@ -264,6 +275,8 @@ class Client(asyncio.Protocol):
             self._missing.remove(url)
             if not self._missing and not self.outcome.done():
                 self.outcome.set_result(True)
+                if every := self._fleet.ping_every_s:
+                    self.ping_from(random.uniform(0, every))
 
 
 def _names(resources: Any) -> list[str]:
@@ -273,7 +286,13 @@ def _names(resources: Any) -> list[str]:
 
 async def run(arguments: argparse.Namespace) -> None:
     """Wait for the word, connect, tell, stay."""
-    fleet = Fleet(arguments.port, arguments.streams, delta=arguments.delta, node_bytes=arguments.node_bytes)
+    fleet = Fleet(
+        arguments.port,
+        arguments.streams,
+        delta=arguments.delta,
+        node_bytes=arguments.node_bytes,
+        ping_every_s=arguments.ping_every,
+    )
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     say({"ready": True})
@@ -298,6 +317,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--streams", type=int, required=True)
     parser.add_argument("--node-bytes", type=int, default=0)
     parser.add_argument("--delta", action="store_true")
+    parser.add_argument("--ping-every", type=float, default=0.0, metavar="SECONDS")
     arguments = parser.parse_args(argv)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * arguments.streams + 1_000)), hard))
