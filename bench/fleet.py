@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -49,6 +50,7 @@ _SIZES = ((10, 1_000), (10, 5_000), (10, 10_000), (1_000, 200))
 """Services and streams. A client of the state of the world with 1,000 services is sent 2.7 MB of routes alone."""
 _NODE_BYTES = 61_000
 _PROCESSES = 4
+_LEAST_OF_A_PROCESS = 100
 _LIMIT_S = 300.0
 _SETTLE_S = 2.5 * LOOK_EVERY_S
 """Until the server has given back what it needed for the rush."""
@@ -256,11 +258,12 @@ def _said(child: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 @contextmanager
 def _fleet(port: int, streams: int, *, delta: bool, ping_every_s: float = 0.0) -> Iterator[_Fleet]:
+    processes = min(_PROCESSES, math.ceil(streams / _LEAST_OF_A_PROCESS))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, streams + 1_000)), hard))
-    argv = [sys.executable, "-m", "bench.thin_client", "--port", str(port), "--streams", str(streams // _PROCESSES)]
+    argv = [sys.executable, "-m", "bench.thin_client", "--port", str(port), "--streams", str(streams // processes)]
     argv += ["--node-bytes", str(_NODE_BYTES), "--ping-every", str(ping_every_s)] + (["--delta"] if delta else [])
-    children = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(_PROCESSES)]
+    children = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(processes)]
     try:
         for child in children:
             _said(child)
@@ -280,7 +283,11 @@ class _Server:
         self._counted = TypeUrl.VIRTUAL_HOST if delta else TypeUrl.ROUTE
         self._publisher = Publisher()
         self._server = XdsServer(
-            "127.0.0.1:0", assign=lambda *_: self._view, publisher=self._publisher, on_event=self._heard
+            "127.0.0.1:0",
+            assign=lambda *_: self._view,
+            publisher=self._publisher,
+            on_event=self._heard,
+            options=TransportOptions(collect_seldom=True),  # as `serve` has it
         )
 
     async def start(self) -> int:

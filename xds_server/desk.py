@@ -58,7 +58,6 @@ from xds_server.store.record_files import RECORD
 from xds_server.store.recorder import Recorder
 from xds_server.store.state import KeptPolicy, State
 from xds_server.transport.clients import ClientEvent, ClientStatus
-from xds_server.transport.memory import collect_seldom
 from xds_server.transport.options import TransportOptions
 from xds_server.transport.publisher import Publisher
 from xds_server.transport.server import XdsServer
@@ -129,7 +128,7 @@ class Desk:
             services=self._signals.handlers(),
             credentials=self._tls.credentials if self._tls is not None else None,
             visible=self._door.visible,
-            options=TransportOptions(max_connection_age_s=options.max_connection_age_s),
+            options=TransportOptions(max_connection_age_s=options.max_connection_age_s, collect_seldom=True),
         )
         self._loop.behind = self.xds.behind
         self._access = AdminAccess(options.access, self._tell, self._metrics.admin_denied, time.time, now)
@@ -182,7 +181,6 @@ class Desk:
         scheme = "http" if self._access.https is None else "https"
         words = f"serving xDS on {addresses['xds']}, admin on {scheme}://{addresses['admin']}/"
         self._tell(Event("server.ready", now(), words))
-        collect_seldom()
         gc.freeze()  # a full collection would go through the policy and all decisions, for nothing, at every edit
         print(json.dumps({"event": "ready", **addresses, "pid": os.getpid()}), flush=True)  # noqa: T201
 

@@ -3,8 +3,8 @@
 Keepalive is what finds half-open connections: without it a client that vanished behind a firewall is "connected" for
 ever, and an Envoy on the other side stays stale without knowing. Envoy's own pings (its bootstrap has them) must be
 permitted explicitly, because gRPC's defaults answer frequent ones with GOAWAY "too_many_pings". They are what an Envoy
-depends on, every 30 s; ours only tell us who is gone, and cost a fleet of ten thousand half of its CPU at rest, so
-they come every minute.
+depends on; ours only tell us who is gone, and cost a fleet of ten thousand half of its CPU at rest, so they come every
+minute, to clients of which nothing was heard for so long.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class TransportOptions:
     tenth, so that they do not all end together) is told to go elsewhere, and cut off `max_connection_age_grace_s`
     later; None lets it live, which a fleet of one control plane wants. On shutdown streams end at `drain_per_s`, so
     that the next server is not run over.
+
+    `collect_seldom` lets the port say how often the interpreter looks for garbage, for the whole process (memory.py).
     """
 
     keepalive_s: float = 60.0
@@ -54,6 +56,7 @@ class TransportOptions:
     max_connection_age_s: float | None = None
     max_connection_age_grace_s: float = 5.0
     drain_per_s: float = 2_000.0
+    collect_seldom: bool = False
 
 
 def channel_options(options: TransportOptions) -> list[tuple[str, int]]:

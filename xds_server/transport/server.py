@@ -22,7 +22,7 @@ from xds_server.protocol.sharing import Sharing
 from xds_server.transport.admission import Admission
 from xds_server.transport.clients import ClientEvent, ClientStatus, Inventory
 from xds_server.transport.csds import StatusService, Visible
-from xds_server.transport.memory import Trimmer
+from xds_server.transport.memory import Trimmer, collect_seldom
 from xds_server.transport.options import TransportOptions, channel_options
 from xds_server.transport.publisher import Publisher
 from xds_server.transport.services import ADS, METHODS, Method
@@ -95,6 +95,7 @@ class XdsServer:
             raise BindError(self._address) from error
         await server.start()
         self._server = server
+        self._resized()
         self._unlisten = self._surroundings.publisher.listen(self._published)
         self._pump = asyncio.get_running_loop().create_task(self._run_pump(), name="xds pump")
         self._trimmer = asyncio.get_running_loop().create_task(Trimmer(self._moves).run(), name="xds memory")
@@ -182,13 +183,19 @@ class XdsServer:
         number = self._opened
         stream = self._streams[number] = ClientStream(number, method, context, self._surroundings)
         self._of_one[one] += 1
+        self._resized()
         try:
             await stream.run()
         finally:
             del self._streams[number]
+            self._resized()
             self._of_one[one] -= 1
             if not self._of_one[one]:
                 del self._of_one[one]
+
+    def _resized(self) -> None:
+        if self._options.collect_seldom:
+            collect_seldom(len(self._streams))
 
     def _too_many(self, one: tuple[str, ...] | str) -> str:
         """Return why a peer may not open one more stream; empty if it may."""
