@@ -10,7 +10,7 @@ are prose. `pytest tests/decision --rewrite` writes the outcomes anew: read the 
     signals KIND …              what there is besides probes: `hds` (every view's Envoys probe the regions), `live`
                                 (load reports and access logs of the traffic that the weights send);
                                 `monitor` says that `probes` below fools the control plane only, all else is well
-    heard NAME …                only these are heard from now on: views, `controlplane` (its own probes); `*` is everybody
+    heard NAME …                only these are heard from now on: views, or `controlplane`; `*` is everybody
     link VIEW>REGION=HOW …      whether a view reaches a region: up or down
     errors REGION=SHARE …       the share of live requests that fail there
     slow REGION=FACTOR …        how many times slower than normal it answers

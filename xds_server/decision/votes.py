@@ -21,9 +21,9 @@ one will turn, nothing is decided (`pending`): nobody is moved off and nobody is
 does not matter: if nobody says anything but down, it is down at once. Waiting ends at a deadline; after it stale words
 do not count.
 
-One view is no quorum: with fewer heard than there are, as in the first second of a process, its word is for itself alone.
-The monitor's word is enough until others speak, because it is what a control plane without Envoys has to go by; and a
-view's is, where a probe of our own begins to fail as well.
+One view is no quorum: with fewer heard than there are, as in the first second of a process, its word is for itself
+alone. The monitor's word is enough until others speak, because it is what a control plane without Envoys has to go by;
+and a view's is, where a probe of our own begins to fail as well.
 
 A view that sees every region down, its own included, has lost its own network; its votes say nothing about others.
 """
