@@ -245,6 +245,7 @@ class Controller:
             words = f"policy {digest} is in force although {', '.join(result.silent)} did not answer in time"
             self._told.add("policy.warning", now, words, "warning", digest=digest)
         self._told.succeeds = before
+        after.succeed(before)
         self._ordered = self._orders.ordered(after.policy)
         after.take_over(before, self._ordered)
         after.decide(self._health, (), now, self._ordered)

@@ -39,7 +39,7 @@ class Fleet:
         self.now = 0.0
         self.targets = self.step(policy=policy()).targets or {}
         self.probe()
-        self.step(clients=(Joined(1, "envoy-1", VIEW), Joined(2, "envoy-2", VIEW)))
+        self.snapshot = self.step(clients=(Joined(1, "envoy-1", VIEW), Joined(2, "envoy-2", VIEW))).snapshots[VIEW]
 
     def step(self, **inputs: object) -> Outcome:
         self.now += 0.1
@@ -148,6 +148,20 @@ def test_a_trial_nobody_answers_is_rolled_back_in_time() -> None:
     outcome = fleet.step()
     assert outcome.refused is not None
     assert fleet.version == before
+
+
+def test_what_is_rejected_after_the_trial_goes_back_to_what_was_there_before_the_edit() -> None:
+    fleet = Fleet()
+    (before,) = fleet.snapshot.resources[TypeUrl.LISTENER].values()
+    outcome = fleet.step(policy=policy(listen="127.0.0.1:80"))
+    assert outcome.trial is not None
+    (member,) = outcome.trial.members
+    outcome = fleet.step(clients=(Settled(member),))
+    (new,) = outcome.snapshots[VIEW].resources[TypeUrl.LISTENER].values()
+    other = next(stream for stream in (1, 2) if stream != member)
+    outcome = fleet.step(clients=(Refused(other, ((new.key, new.version),), "cannot bind '127.0.0.1:80'"),))
+    (kept,) = outcome.snapshots[VIEW].resources[TypeUrl.LISTENER].values()
+    assert kept == before != new
 
 
 def test_what_one_client_proved_bad_is_kept_back_from_its_view() -> None:

@@ -153,6 +153,12 @@ class Track:
                 self._decisions[name], self.priors[name] = found, prior
                 self._wake(name, standing._due.get(name))
 
+    def succeed(self, standing: Track) -> None:
+        """Note what clients have when this policy comes in force: a rejected resource goes back to that."""
+        self.replaced_by_key = dict(standing.replaced_by_key)
+        for view, before in standing.snapshots.items():
+            self._note_replaced(view, before, self.snapshots.setdefault(view, before))
+
     def decide(
         self, health: HealthBook, services: Iterable[str], now: float, ordered: Mapping[str, Ordered] = NO_ORDERS
     ) -> list[Moved]:
