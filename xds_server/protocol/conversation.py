@@ -108,13 +108,17 @@ class Conversation(ABC, Generic[R, S]):
 
     def offer(self, snapshot: Snapshot) -> tuple[Response, ...]:
         """Return the responses to send now, in order, so that the client gets to `snapshot`."""
-        offering = self._sharing.offering(snapshot)
-        if offering is self._offered:
+        if self._offered is not None and self._offered.snapshot is snapshot:
             return ()
-        self._offered = offering
+        offering = self._offered = self._sharing.offering(snapshot)
         self._hear_of_users(offering)
-        idle = (state for state in self._order if state.flight is None)
-        return tuple(response for state in idle if (response := self._respond(offering, state)))
+        responses = []
+        for state in self._order:
+            if state.flight is None and not self._at_rest(offering, state):
+                response = self._respond(offering, state)
+                if response is not None:
+                    responses.append(response)
+        return tuple(responses)
 
     def status(self) -> tuple[TypeStatus, ...]:
         """Return where the client is with each type it has asked for."""
@@ -175,11 +179,14 @@ class Conversation(ABC, Generic[R, S]):
     def _check(self, type_url: str, names: int) -> None:
         if not type_url:
             raise ProtocolError(Code.INVALID_ARGUMENT, "a request on an aggregated stream must have a type_url")
-        others = sum(len(state.subscription.names) for state in self._order if state.type_url != type_url)
+        known = self._types.get(type_url)
+        if known is not None and names <= len(known.subscription.names):
+            return
+        others = sum(len(state.subscription.names) for state in self._order if state is not known)
         if names + others > self._limits.names:
             problem = f"{names + others} resource names, more than {self._limits.names}"
             raise ProtocolError(Code.RESOURCE_EXHAUSTED, problem)
-        if type_url not in self._types and len(self._types) >= self._limits.types:
+        if known is None and len(self._types) >= self._limits.types:
             raise ProtocolError(Code.RESOURCE_EXHAUSTED, f"more than {self._limits.types} resource types")
 
     def _crossed(self, type_url: str, nonce: str) -> StaleNonce:
@@ -241,8 +248,6 @@ class Conversation(ABC, Generic[R, S]):
         return (*[user.held for user in users], *flying)
 
     def _respond(self, offering: Offering, state: S) -> Response | None:
-        if self._at_rest(offering, state):
-            return None
         around = self._around(offering, state)
         if state.calm == around:
             state.calm_at = self._moves

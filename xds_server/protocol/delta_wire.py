@@ -41,15 +41,15 @@ def decode_delta_request(data: bytes, *, with_node: bool) -> DeltaRequest:
         message = discovery_pb2.DeltaDiscoveryRequest.FromString(data)
     except DecodeError as error:
         raise ProtocolError(Code.INVALID_ARGUMENT, f"not a DeltaDiscoveryRequest: {error}") from error
-    versions = message.initial_resource_versions
-    if any(len(name) > MOST_NAME or len(version) > MOST_NAME for name, version in versions.items()):
+    versions = frozenset(message.initial_resource_versions.items())
+    if any(len(name) > MOST_NAME or len(version) > MOST_NAME for name, version in versions):
         problem = f"initial_resource_versions: more than {MOST_NAME} characters"
         raise ProtocolError(Code.INVALID_ARGUMENT, problem)
     return DeltaRequest(
         type_url=bounded("type_url", message.type_url),
         added=frozenset(message.resource_names_subscribe),
         removed=frozenset(message.resource_names_unsubscribe),
-        versions=frozenset(versions.items()),
+        versions=versions,
         nonce=bounded("response_nonce", message.response_nonce),
         error=error_text(message),
         node=identify(message.node) if with_node else None,

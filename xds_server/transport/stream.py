@@ -215,10 +215,11 @@ class ClientStream:
         snapshot = self._latest()
         if snapshot is None:
             return []
-        responses = self._conversation.offer(snapshot)
-        for response in responses:
+        encoded = []
+        for response in self._conversation.offer(snapshot):
             self._emit(response.sent)
-        return [response.encode() for response in responses]
+            encoded.append(response.encode())
+        return encoded
 
     def _latest(self) -> Snapshot | None:
         return None if self._view is None else self._surroundings.publisher.latest(self._view, self._number)
