@@ -199,11 +199,11 @@ class Stage:
         for region in REGIONS:
             await self.fault(f"restore:{region}")
         if not await self._is_calm():
-            await self._forget()
+            await self.forget()
         await self.until("all is well again", self._is_calm)
         await self.follows()
 
-    async def _forget(self) -> None:
+    async def forget(self) -> None:
         """Begin with a control plane that knows nothing: what fell or was slow is remembered for long."""
         await self.fault(f"kill:{CONTROL_PLANE}")
         shutil.rmtree(self.site.directory / "state")

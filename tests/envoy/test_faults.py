@@ -87,15 +87,6 @@ async def test_a_region_that_answers_errors(stage: Stage, share: str) -> None:
 
 
 @on_stage
-async def test_a_slow_region(stage: Stage) -> None:
-    async with stage.load() as load:
-        await stage.sent(load, 200)
-        await stage.fault("slow:300:us-east-1")
-        await stage.sent(load, 1_500)
-    assert_lost(load, at_least=1_700, plain_writes=0)
-
-
-@on_stage
 async def test_a_region_whose_health_check_fails(stage: Stage) -> None:
     async with stage.load() as load:
         await stage.sent(load, 200)

@@ -26,7 +26,7 @@ import json
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -34,7 +34,7 @@ from weakref import WeakSet
 
 from xds_server.demo.http1 import Answering, Request, Response
 from xds_server.demo.ledger import Notes
-from xds_server.demo.neighbours import held_by
+from xds_server.demo.neighbours import connected
 
 BROKEN_PATH = "/broken"
 _ENVOY = "Envoy/"
@@ -93,11 +93,12 @@ class Bucket:
 
 
 class Backend:
-    """Answers requests by its settings. Time is the event loop's."""
+    """Answers requests by its settings. `place` is its region and port; time is the event loop's."""
 
     def __init__(
-        self, region: str, rtt_ms: dict[str, float], service_ms: float, normal: Settings, notes: Notes
+        self, place: tuple[str, int], rtt_ms: dict[str, float], service_ms: float, normal: Settings, notes: Notes
     ) -> None:
+        region, self._port = place
         self._region = region
         self._rtt_ms = rtt_ms
         self._service_ms = service_ms
@@ -125,12 +126,15 @@ class Backend:
     def opened(self, connection: Answering) -> None:
         """Take note of a connection, and drop it if its owner is cut off."""
         self._connections.add(connection)
-        self._drop_if_cut_off(connection)
+        self._drop_cut_off([connection])
 
-    def _drop_if_cut_off(self, connection: Answering) -> None:
-        ports = connection.ports
-        if self._settings.cut_off and ports is not None and held_by(self._settings.cut_off, *ports):
-            connection.abort()
+    def _drop_cut_off(self, connections: Iterable[Answering]) -> None:
+        if not self._settings.cut_off:
+            return
+        cut_off = connected(self._settings.cut_off, self._port)
+        for connection in connections:
+            if connection.peer_port in cut_off:
+                connection.abort()
 
     def _serve(self, request: Request, respond: Callable[[Response], None]) -> None:
         self._note(request)
@@ -160,8 +164,7 @@ class Backend:
                 self._settings = self._normal if query == "reset" else changed(self._settings, query)
             except ValueError as problem:
                 return Response(400, f"{problem}\n".encode())
-            for connection in tuple(self._connections):
-                self._drop_if_cut_off(connection)
+            self._drop_cut_off(tuple(self._connections))
         elif method != "GET":
             return Response(405, b"GET or POST\n")
         state = {"region": self._region, "settings": asdict(self._settings), "served": self._served}
@@ -177,7 +180,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     normal = Settings(capacity_rps=arguments.capacity, shed_header=arguments.shed_header)
     notes = Notes(arguments.notes, f"{arguments.region}-{arguments.port}")
     rtt_ms = {view: float(ms) for view, _, ms in (pair.partition("=") for pair in arguments.rtt)}
-    backend = Backend(arguments.region, rtt_ms, arguments.service_ms, normal, notes)
+    backend = Backend((arguments.region, arguments.port), rtt_ms, arguments.service_ms, normal, notes)
     server = await loop.create_server(
         lambda: Answering(backend.handle, backend.opened), arguments.host, arguments.port, backlog=_BACKLOG
     )

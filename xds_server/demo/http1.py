@@ -149,12 +149,9 @@ class Answering(asyncio.Protocol):
         self._opened(self)
 
     @property
-    def ports(self) -> tuple[int, int] | None:
-        """Our port and the other side's; None once it is closed."""
-        if self._transport is None:
-            return None
-        ours, theirs = (self._transport.get_extra_info(name)[1] for name in ("sockname", "peername"))
-        return ours, theirs
+    def peer_port(self) -> int | None:
+        """The other side's port; None once it is closed."""
+        return None if self._transport is None else int(self._transport.get_extra_info("peername")[1])
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Forget the transport; a response that comes later goes nowhere."""
@@ -221,7 +218,7 @@ async def fetch(
             asking.ask(method, target, own, b"", lambda r: None if answer.done() else answer.set_result(r))
             response = await answer
     except (OSError, TimeoutError) as problem:
-        raise UnreachableError(f"127.0.0.1:{port}{target}: {problem or 'no answer in time'}") from None
+        raise UnreachableError(f"127.0.0.1:{port}{target}: {str(problem) or 'no answer in time'}") from None
     finally:
         asking.close()
     if response is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.envoy.stage import Stage, Weights, near, on_stage
@@ -45,3 +47,31 @@ async def test_a_cut_link_moves_the_view_that_it_cuts_off_and_nobody_else(stage:
         await stage.until("the view has its share back", back)
     assert_lost(load, at_least=1_000, plain_writes=stage.plain_writes({view: before[view]}, region, 5.0))
     assert len(set(shares)) >= 4, "its share came back in steps"
+
+
+@on_stage
+async def test_a_region_five_times_slower_keeps_a_part_of_its_share(stage: Stage) -> None:
+    """What is normal is made 60 ms, so that a busy machine's own pauses are small beside it."""
+    slow = "us-east-1"
+    before = (await stage.weights())[slow][slow]
+    seen: list[dict[str, str]] = []
+
+    async def judged() -> bool:
+        seen.append(await stage.verdicts())
+        return seen[-1][slow] == "degraded" and (await stage.weights())[slow][slow] < before
+
+    await stage.forget()
+    await stage.fault(f"slow:60:{slow}")
+    async with stage.load() as load:
+        await stage.sent(load, 5_500)  # so many tell what is normal
+        await stage.fault(f"slow:300:{slow}")
+        await stage.until("the slow region has lost some of its share", judged)
+        await stage.sent(load, 500)
+        found = next(r for r in (await stage.api("/api/v1/decision"))["regions"] if r["region"] == slow)
+        after = (await stage.weights())[slow][slow]
+    assert_lost(load, at_least=6_000, plain_writes=0)
+    limit = re.search(r"limited to (\d+)% of its share: p99 is", found["reason"])
+    assert limit, found
+    assert 10 <= int(limit[1]) <= 50, found
+    assert 0 < after < 0.7 * before
+    assert {health for verdicts in seen for region, health in verdicts.items() if region != slow} == {"healthy"}
