@@ -15,6 +15,7 @@ both policies meanwhile; nothing waits for the trial but the new policy itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from xds_server.decision.addresses import AddressBook
@@ -200,7 +201,7 @@ class Controller:
 
     def _advance_trial(self, now: float) -> None:
         """Begin the trial of a candidate once its names are looked up; end one that is overdue."""
-        if self._candidate is None:
+        if self._candidate is None or self._track is None or self._track.decision is None:
             return
         if self._trial is not None:
             self._settle(canary.overdue(self._trial, now), now)
@@ -208,14 +209,26 @@ class Controller:
         self._candidate.locate(self._book)
         if now < self._decide_by and not self._candidate.located(self._book):
             return
-        rollout = self._candidate.policy.rollout
-        clients = self._clientele.clients
+        self._begin_trial(self._candidate, self._track, now)
+
+    def _begin_trial(self, candidate: Track, standing: Track, now: float) -> None:
+        ordered = self._orders.ordered(candidate.policy)
+        candidate.take_over(standing, ordered)
+        candidate.decide(self._health, (), now, ordered)
+        candidate.build(self._unhealthy, self._quarantine, self._clientele.views, on_trial=True)
+        rollout = candidate.policy.rollout
         share, timeout_s = rollout.canary, rollout.timeout_ms / 1000
-        result = canary.begin(self._candidate.policy.digest, clients, share, timeout_s, now)
+        result = canary.begin(candidate.policy.digest, self._concerned(), share, timeout_s, now)
         self._settle(result, now)
         if isinstance(result, canary.Trial):
             words = f"policy {result.digest} on trial with {canary.names(result.members.values())}"
             self._told.add("policy.trial", now, words, digest=result.digest, members=str(len(result.members)))
+
+    def _concerned(self) -> Mapping[int, canary.Client]:
+        """Return the clients that are sent something else under the policy on trial: the others have nothing to try."""
+        assert self._candidate is not None
+        assert self._track is not None
+        return self._clientele.of(self._candidate.other_views(self._track))
 
     def _settle(self, result: canary.Trial | canary.Ended, now: float) -> None:
         """Take in what became of the trial."""
@@ -262,8 +275,8 @@ class Controller:
                 self._clientele.joined(said)
             elif isinstance(said, Left):
                 self._clientele.left(said.stream)
-                if self._trial is not None:
-                    self._settle(canary.left(self._trial, said.stream, self._clientele.clients), now)
+                if self._trial is not None and said.stream in self._trial.members:
+                    self._settle(canary.left(self._trial, said.stream, self._concerned()), now)
             elif isinstance(said, Settled):
                 if self._trial is not None:
                     self._settle(canary.settled(self._trial, said.stream), now)
@@ -295,6 +308,8 @@ class Controller:
         if len(said.resources) != 1:
             return
         (key, version), *_ = said.resources
+        if self._restored and self._track.from_start(view, key):
+            return  # to leave it out could take from others what they have of it from an earlier process
         held = Held(view, key, version, client.node_id, said.error)
         if not new and self._quarantine.add(held, self._track.replaced(view, key)):
             words = f"{key.name} is kept back from {'/'.join(view)}: {client.node_id} rejected it: {said.error}"
@@ -368,12 +383,8 @@ class Controller:
         """Decide and build again under the policy on trial."""
         if self._candidate is None or self._trial is None:
             return None
-        assert self._track is not None
-        first = self._candidate.decision is None
         ordered = self._orders.ordered(self._candidate.policy)
-        if first:
-            self._candidate.take_over(self._track, ordered)
-        if self._candidate.decide(self._health, moved, now, ordered) or first or stale:
+        if self._candidate.decide(self._health, moved, now, ordered) or stale:
             self._candidate.build(self._unhealthy, self._quarantine, self._clientele.views, on_trial=True)
         return TrialSnapshots(frozenset(self._trial.members), self._candidate.snapshots)
 

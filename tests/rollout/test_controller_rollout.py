@@ -13,13 +13,13 @@ from xds_server.step import Inputs, Outcome
 VIEW = ViewKey("default", "east")
 
 
-def policy(*, east: int = 1000, hosts: str = "shop.demo", listen: str = "127.0.0.1:10000") -> Policy:
+def policy(*, east: int = 1000, hosts: str = "shop.demo", listen: str = "127.0.0.1:10000", fleets: str = "") -> Policy:
     text = f"""
 version: 1
 regions:
   east: {{latency: {{west: 80ms}}}}
   west: {{}}
-fleets: {{default: {{listen: "{listen}"}}}}
+fleets: {{{fleets or f'default: {{listen: "{listen}"}}'}}}
 services:
   shop:
     hosts: [{hosts}]
@@ -72,6 +72,23 @@ def test_an_edit_goes_to_the_cohort_and_then_to_all() -> None:
     assert outcome.trial is None
     assert outcome.snapshots.keys() >= {VIEW}
     assert fleet.version == edit.digest
+
+
+def test_an_edit_is_tried_by_those_for_whom_it_changes_something() -> None:
+    fleet = Fleet()
+    west = VIEW._replace(region="west")
+    fleet.step(clients=tuple(Joined(n, f"envoy-{n}", west) for n in range(3, 40)))
+    other = VIEW._replace(fleet="web")
+    both = policy(fleets='default: {listen: "127.0.0.1:10000"}, web: {listen: "127.0.0.1:10001"}')
+    outcome = fleet.step(policy=both)
+    assert outcome.promoted == both, "it changes nothing for anybody that is connected"
+    fleet.step(clients=(Joined(40, "web-1", other),))
+    edit = policy(fleets='default: {listen: "127.0.0.1:10000"}, web: {listen: "127.0.0.1:80"}')
+    outcome = fleet.step(policy=edit)
+    assert outcome.trial is not None
+    assert outcome.trial.members == {40}
+    outcome = fleet.step(clients=(Left(40), Joined(41, "web-2", other)))
+    assert outcome.refused is not None, "nobody else could have tried it when that one left"
 
 
 def test_a_rejected_edit_is_rolled_back_with_envoys_words() -> None:
@@ -162,6 +179,16 @@ def test_what_is_rejected_after_the_trial_goes_back_to_what_was_there_before_the
     outcome = fleet.step(clients=(Refused(other, ((new.key, new.version),), "cannot bind '127.0.0.1:80'"),))
     (kept,) = outcome.snapshots[VIEW].resources[TypeUrl.LISTENER].values()
     assert kept == before != new
+
+
+def test_after_a_restart_nothing_is_taken_from_others_because_one_rejects_it() -> None:
+    fleet = Fleet()
+    fleet.controller = Controller(fleet.controller.memory())
+    joined = (Joined(1, "envoy-1", VIEW), Joined(2, "envoy-2", VIEW))
+    (listener,) = fleet.step(policy=policy(), clients=joined).snapshots[VIEW].resources[TypeUrl.LISTENER].values()
+    outcome = fleet.step(clients=(Refused(1, ((listener.key, listener.version),), "cannot bind"),))
+    assert not outcome.snapshots, "envoy-2 may have a listener from before that works"
+    assert not fleet.controller.quarantined
 
 
 def test_what_one_client_proved_bad_is_kept_back_from_its_view() -> None:

@@ -291,7 +291,8 @@ ROLLOUT = Section(
         Key(
             "canary",
             percent(0, 100),
-            "Share of the connected Envoys that try a new policy first, at least one. `100%` sends it to all at once.",
+            "Share of the connected Envoys for which a new policy changes something that try it first, at least one. "
+            "`100%` sends it to all at once.",
             default="5%",
         ),
         Key(

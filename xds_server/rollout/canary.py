@@ -1,12 +1,12 @@
 """One trial of a new policy: a cohort gets it first, the rest when the cohort has acknowledged it.
 
 What an operator wrote can be wrong in ways that only an Envoy can tell (a taken port, an extension it does not have).
-So a policy-born change goes to a cohort: a share of the connected clients, at least one of each kind (what one kind
-takes says nothing of another), chosen by a hash of policy and client, so that it is not always the same ones. Everybody
-else goes on under the policy in force, whose weights and
-endpoints keep following health meanwhile. How a trial ends:
+So a policy-born change goes to a cohort: a share of the connected clients that are sent something else by it (one for
+which nothing changes accepts anything), at least one of each kind (what one kind takes says nothing of another), chosen
+by a hash of policy and client, so that it is not always the same ones. Everybody else goes on under the policy in
+force, whose weights and endpoints keep following health meanwhile. How a trial ends:
 
-    nobody is connected                              promoted at once: there is nobody to ask
+    it changes nothing for anybody connected         promoted at once: there is nobody to ask
     all of the cohort acknowledge                    promoted
     one rejects something that is new in it          rolled back, with Envoy's words
     a member leaves                                  another takes its place, of its kind if there is one; once a place
@@ -60,9 +60,12 @@ class Trial:
 
 
 def begin(digest: str, clients: Mapping[int, Client], share: float, timeout_s: float, now: float) -> Trial | Ended:
-    """Choose a cohort: `share` (0..1) of each kind, at least one. With no clients the trial ends where it begins."""
+    """Choose a cohort: `share` (0..1) of each kind, at least one. `clients` are those for which something changes.
+
+    With no clients the trial ends where it begins.
+    """
     if not clients:
-        return Ended(promoted=True, reason="no Envoy is connected")
+        return Ended(promoted=True, reason="it changes nothing for any client that is connected")
     members: dict[int, Client] = {}
     for kind in sorted({client.kind for client in clients.values()}):
         ranked = _ranked(digest, {number: client for number, client in clients.items() if client.kind == kind})
@@ -87,7 +90,7 @@ def refused(trial: Trial, stream: int, error: str) -> Trial | Ended:
 
 
 def left(trial: Trial, stream: int, clients: Mapping[int, Client]) -> Trial | Ended:
-    """Take in that a client has gone; `clients` are those still connected."""
+    """Take in that a client has gone; `clients` are those that could take its place."""
     client = trial.members.get(stream)
     if client is None:
         return trial

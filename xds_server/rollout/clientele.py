@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from xds_server.decision.fleet_size import FleetSizes, Group
 from xds_server.model import FleetSize, ViewKey
@@ -12,18 +12,13 @@ from xds_server.snapshot.kinds import GRPC
 
 
 class Clientele:
-    """The clients that are connected now. Counting them costs the same however many there are."""
+    """The clients that are connected now. All but `of` costs the same however many there are."""
 
     def __init__(self) -> None:
         self._clients: dict[int, Client] = {}
         self._view_of: dict[int, ViewKey] = {}
         self._views: frozenset[ViewKey] = frozenset()
         self._sizes = FleetSizes()
-
-    @property
-    def clients(self) -> Mapping[int, Client]:
-        """Return the clients that are connected, by stream. The same mapping every time: it follows what happens."""
-        return self._clients
 
     @property
     def views(self) -> frozenset[ViewKey]:
@@ -49,6 +44,10 @@ class Clientele:
         """Return a client and its view; None if it is not connected."""
         client = self._clients.get(stream)
         return (client, self._view_of[stream]) if client is not None else None
+
+    def of(self, views: Set[ViewKey]) -> Mapping[int, Client]:
+        """Return the clients of these views, by stream."""
+        return {stream: client for stream, client in self._clients.items() if self._view_of[stream] in views}
 
     def settle(self, now: float) -> bool:
         """Bring the sizes of fleets up to date; True if one changed."""

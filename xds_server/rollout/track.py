@@ -61,7 +61,9 @@ class Track:
         self.sizes: tuple[FleetSize, ...] = earlier.sizes if earlier else ()
         self._decisions: dict[str, ServiceDecision] = {}
         self._due: dict[str, float] = {}
-        self.replaced_by_key: dict[tuple[ViewKey, Key], Resource] = dict(earlier.replaced_by_key) if earlier else {}
+        self.replaced_by_key: dict[tuple[ViewKey, Key], Resource | None] = (
+            dict(earlier.replaced_by_key) if earlier else {}
+        )
         self._forced = earlier is not None
         self._ordered: dict[str, Ordered] = {}
         self._backlog = Backlog()
@@ -126,6 +128,10 @@ class Track:
     def replaced(self, view: ViewKey, key: Key) -> Resource | None:
         """Return what a view had under this name before the content it has now; None if it is new."""
         return self.replaced_by_key.get((view, key))
+
+    def from_start(self, view: ViewKey, key: Key) -> bool:
+        """Return whether a view has had this content since it was first built: an earlier process may know another."""
+        return (view, key) not in self.replaced_by_key
 
     def since(self, earlier: Track) -> list[Moved]:
         """Return what is decided otherwise than under another policy."""
@@ -265,6 +271,10 @@ class Track:
             if (found := self._decisions.get(name)) is not None
         )
 
+    def other_views(self, standing: Track) -> frozenset[ViewKey]:
+        """Return the views that are sent something else than under the policy in force."""
+        return frozenset(v for v, snapshot in self.snapshots.items() if not _same(standing.snapshots.get(v), snapshot))
+
     def build(
         self,
         unhealthy: frozenset[Target],
@@ -290,11 +300,13 @@ class Track:
         return changed
 
     def _note_replaced(self, view: ViewKey, before: Snapshot | None, after: Snapshot) -> None:
+        if before is None:
+            return
         for type_url, now in after.resources.items():
-            old = before.resources.get(type_url, {}) if before is not None else {}
+            old = before.resources.get(type_url, {})
             for name, resource in now.items():
                 known = old.get(name)
-                if known is not None and known is not resource and known.version != resource.version:
+                if known is not resource and (known is None or known.version != resource.version):
                     self.replaced_by_key[view, resource.key] = known
 
     def _prior(self, base: Frame, verdicts: tuple[Verdict | None, ...]) -> Prior | None:
