@@ -88,6 +88,18 @@ def test_a_returning_client_that_is_not_known_is_not_sent_parts_on_trial() -> No
     assert peer.sees(world("C a=9", "C b=2", "E a=1", "E b=1", "R r=1 > C:b"))[0] == "C 4: a=9 b=2"
 
 
+def test_what_such_a_client_rejected_before_does_not_condemn_what_is_new() -> None:
+    peer = Peer()
+    peer.asks("C", version="of a server that is no more")
+    peer.sees(world("C a=9"))
+    peer.nacks("C", "Error adding/updating cluster(s) a: no such filter")
+    both = world("C a=9", "C b=1")
+    assert peer.sees(both) == ["C 2: a=9 b=1"]
+    peer.nacks("C", "Error adding/updating cluster(s) a: no such filter")
+    assert peer.settles(world("C c=1")) == ["C 3: c=1"]
+    assert peer.settles(both) == ["C 4: b=1"]
+
+
 def test_a_client_that_left_in_the_middle_of_a_change_is_brought_to_a_known_state() -> None:
     sharing = Sharing()
     before = envoy_on(OLD, "a", sharing)

@@ -152,7 +152,9 @@ class TypeState:
     def rejected(self, flight: Flight, error: str, sharing: Sharing) -> None:
         """Take in what a rejection says of the client's state."""
         if self.unsure:
-            self.refusals = self.refusals.blaming(blamed(error, flight.plan.changed))
+            sent = {Version(r.name, r.version) for r in flight.plan.carried}
+            again = self.refusals.condemned & sent  # a set that nothing may be left out of has them in it once more
+            self.refusals = self.refusals.blaming(blamed(error, again.union(flight.plan.changed)) - again)
             bad = {name for name, _ in self.refusals.bad}
             self.held = sharing.without(self.type_url, flight.plan.after, bad)
         else:
