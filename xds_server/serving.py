@@ -6,8 +6,9 @@
         server.remove("edge", TypeUrl.CLUSTER, "old", version="3")
 
 A *group* is the clients that get the same resources: by default those with the same `node.id`; `group_of` says
-otherwise. Every change replaces the group's snapshot at once, and connected clients get what differs: state of the
-world or delta, aggregated or per type, in the order that makes before it breaks.
+otherwise. Connected clients get what differs: state of the world or delta, aggregated or per type, in the order that
+makes before it breaks. Changes within `BATCH_S` go out together: calls in a row are one response, and a request that a
+client made just before a change, and that is still under way, is taken in before it.
 
 **Versions.** A caller's version goes on the wire unchanged: as `version_info` of the types that the call touches, and
 as the version of each resource it brings (delta). Where none is given, both are hashes of the content. A version names
@@ -49,6 +50,9 @@ __all__ = [
     "resource",
 ]
 
+BATCH_S = 0.02
+"""How long the first of several changes waits for the others, in seconds."""
+
 _NAMES = ("name", "cluster_name")
 
 
@@ -89,6 +93,9 @@ class SnapshotServer:
         self._on_event = on_event
         self._heard = asyncio.Condition()
         self._notices: set[asyncio.Task[None]] = set()
+        self._due: set[str] = set()
+        self._batch: asyncio.TimerHandle | None = None
+        self._serving = False
         self._server = XdsServer(
             address,
             assign=lambda node, _: _view(group_of(node)),
@@ -100,10 +107,14 @@ class SnapshotServer:
 
     async def start(self) -> str:
         """Listen and serve; return the address, HOST:PORT. Raises BindError."""
-        return f"{self._host}:{await self._server.start()}"
+        port = await self._server.start()
+        self._serving = True
+        return f"{self._host}:{port}"
 
     async def stop(self, grace: float = 1.0) -> None:
         """End every stream so that clients go elsewhere and keep what they have; `grace` in seconds."""
+        self._serving = False
+        self._send_out()
         await self._server.stop(grace)
         for notice in tuple(self._notices):
             notice.cancel()
@@ -157,7 +168,19 @@ class SnapshotServer:
 
     def _change(self, name: str, group: _Group) -> None:
         self._groups[name] = group
-        self._publisher.publish({_view(name): group.snapshot()})
+        self._due.add(name)
+        if not self._serving:
+            self._send_out()
+        elif self._batch is None:
+            self._batch = asyncio.get_running_loop().call_later(BATCH_S, self._send_out)
+
+    def _send_out(self) -> None:
+        """Let clients have what has changed since the last time."""
+        if self._batch is not None:
+            self._batch.cancel()
+            self._batch = None
+        due, self._due = self._due, set()
+        self._publisher.publish({_view(name): self._groups[name].snapshot() for name in due if name in self._groups})
 
     def _hear(self, event: ClientEvent) -> None:
         if self._on_event is not None:

@@ -57,6 +57,10 @@ class FakeDeltaEnvoy(FakeEnvoy[DeltaRequest]):
         """Return whether the cluster came in a response that was accepted: parts of a rejected one stay, too."""
         return cluster in self.told["C"]
 
+    def mistaken(self, letter: str) -> frozenset[str]:
+        """Return what was removed by a response that it rejected: removals are applied, and versions stay."""
+        return frozenset(self.told[letter].keys() - self.has[letter].keys())
+
     def _take_whole(self, letter: str, came: dict[str, str], gone: set[str]) -> None:
         """Take clusters or listeners in the form of a full state: what stays, what is new, and not what is gone."""
         for name, version in came.items():

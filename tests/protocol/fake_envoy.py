@@ -49,6 +49,10 @@ class FakeEnvoy(ABC, Generic[Q]):
         """Return whether the server can know of a cluster that is there, from what was accepted."""
         return True
 
+    def mistaken(self, letter: str) -> frozenset[str]:
+        """Return the names that it says it has, and has not."""
+        return frozenset()
+
     @abstractmethod
     def _request(self, letter: str, error: str | None = None) -> None:
         """Say which names it wants now."""

@@ -274,6 +274,15 @@ def test_an_assignment_owed_to_a_changed_cluster_and_rejected_is_owed_after_a_re
     assert again.sees(OLD) == ["E 1: a=1"]  # as it had for the first a, and the second waits for one
 
 
+def test_an_assignment_owed_while_there_is_none_is_owed_when_there_is() -> None:
+    peer = envoy_on(TWO, "a b")
+    without = world("C a=2", "C b=1", "E b=2", "L l=1 > R:r", "R r=1 > C:a")
+    assert peer.settles(without) == ["C 5: a=2 b=1", "E 6: b=2"]
+    assert peer.settles(world("C a=1", "C b=1", "E b=2", "L l=1 > R:r", "R r=1 > C:a")) == ["C 7: a=1 b=1"]
+    back = world("C a=1", "C b=1", "E a=1", "E b=3", "L l=1 > R:r", "R r=1 > C:a")
+    assert peer.settles(back) == ["E 8: a=1 b=3"]
+
+
 def test_clusters_of_a_returning_client_stay_until_the_routes_it_named_are_looked_at() -> None:
     sharing = Sharing()
     before = envoy_on(OLD, "a", sharing)

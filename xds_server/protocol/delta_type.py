@@ -60,7 +60,7 @@ class DeltaType(TypeState):
         touched = _names(planned)
         if len(touched) > 1 and planned.changed:
             self.uncertain |= touched
-        owed = touched & (self.uncertain | (self.unmet - planned.removed))
+        owed = touched & (self.uncertain | self.unmet)
         self.unmet = NOBODY
         self.fresh |= {name for name in owed if self.subscription.covers(name)}
 

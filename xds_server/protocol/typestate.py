@@ -159,10 +159,10 @@ class TypeState:
             self.held = sharing.without(self.type_url, flight.plan.after, bad)
         else:
             self.refusals = self.refusals.nacked(flight.plan.changed)
-            asked, self.unmet = self.unmet, NOBODY
-            if self.refusals.suspects and not self.full_state:
-                asked |= {v.name for v in flight.plan.changed}
-            self.fresh |= {name for name in asked if self.subscription.covers(name)}
+            if not self.full_state:
+                asked = flight.plan.names if self.refusals.suspects else self.unmet
+                self.fresh |= {name for name in asked if self.subscription.covers(name)}
+            self.unmet = NOBODY
             self.doubtful = self.doubtful or not self._nothing_applied(flight)
             self.held = sharing.without(self.type_url, self.held, flight.plan.removed)  # that much is applied
             if not self.doubtful:
@@ -230,9 +230,9 @@ class TypeState:
         self.lost = NOBODY
         self.sent = flight.plan.after.version
         self.spoken = True
-        if not self.full_state:
-            self.unmet = self.fresh - flight.plan.waiting
-        self.fresh &= flight.plan.waiting
+        self.unmet = self.fresh & flight.plan.names
+        told = self.full_state or self.delta  # that what is not sent is not there
+        self.fresh = self.fresh & flight.plan.waiting if told else self.fresh - self.unmet
 
     def settle(self, around: Around, snapshot: Snapshot, planned: Plan) -> None:
         """Note that there is nothing to send: unless something waits, the client is in sync."""
