@@ -136,6 +136,21 @@ async def test_a_bad_policy_is_shown_as_rejected_and_the_last_good_one_stays_in_
 
 
 @on_stage
+async def test_a_port_that_is_taken_on_one_machine_is_tried_there_and_costs_nothing(stage: Stage) -> None:
+    topology, text = stage.site.topology, stage.site.policy.read_text()
+
+    async def rolled_back() -> bool:
+        rejected = (await stage.api("/api/v1/policy"))["rejected"]
+        return rejected is not None and "rejected by sa-east-1-1: " in rejected["errors"][0]
+
+    stage.edit_policy((f"127.0.0.1:{topology.sidecar_ports['sa-east-1']}", f"127.0.0.1:{topology.admin_port}"))
+    await stage.until("the only Envoy that it changes has tried it", rolled_back)
+    assert {await status_of(stage, view, "GET") for view in REGIONS} == {200}
+    stage.write_policy(text)
+    await stage.follows()
+
+
+@on_stage
 async def test_a_policy_behind_links_is_followed_when_they_are_swapped(stage: Stage) -> None:
     """As Kubernetes does with a ConfigMap: policy.yaml → ..data/policy.yaml, ..data → a new directory."""
     home, text = stage.site.directory / "configmap", stage.site.policy.read_text()
