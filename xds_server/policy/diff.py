@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 
-from xds_server.policy.types import OwnResource, Policy
+from xds_server.model import Endpoint
+from xds_server.policy.types import Fleet, OwnResource, Policy
+
+_SHARES = frozenset({"reserve", "min_change", "half_open", "budget", "canary", "access_logs"})
+"""Fields that a policy gives as percentages. Those that end in `_ms` are durations, in `_rps` rates."""
+
+_KEYS = {"kind": "type"}
+_NOT_KEYS = frozenset({"name", "region", "server_name"})
+"""Fields that say where something stands, or follow from another key."""
+
+_MS_IN = (("h", 3_600_000), ("m", 60_000), ("s", 1_000))
 
 
 def changes(before: Policy, after: Policy) -> tuple[str, ...]:
-    """Return one line for each difference ("services.checkout.reserve: 0.2 → 0.3"), in the order of their paths."""
-    return tuple(sorted([*_differ("", _plain(before), _plain(after)), *_own(before, after)]))
+    """Return one line for each difference ("services.checkout.reserve: 20% → 30%"), in the order of their paths."""
+    return tuple(sorted([*_differ("", _written(before), _written(after)), *_own(before, after)]))
 
 
-def _plain(policy: Policy) -> dict[str, object]:
-    latency = {f"{a}→{b}": ms for (a, b), ms in policy.latency_ms.items() if a <= b}
+def _written(policy: Policy) -> dict[str, object]:
+    latency: dict[str, dict[str, object]] = {name: {} for name in policy.regions}
+    for (one, other), ms in policy.latency_ms.items():
+        if one <= other:
+            latency[one][other] = _duration(ms)
     return {
-        "regions": policy.regions,
-        "latency_ms": latency,
+        "regions": {name: {"drain": region.drain, "latency": latency[name]} for name, region in policy.regions.items()},
         "services": policy.services,
         "fleets": policy.fleets,
         "rollout": policy.rollout,
@@ -47,7 +59,7 @@ def _differ(path: str, before: object, after: object) -> Iterator[str]:
         return
     old, new = _children(before), _children(after)
     if old is None or new is None:
-        yield f"{path}: {_show(before)} → {_show(after)}"
+        yield f"{path}: {_shift(before, after)}"
         return
     for key in sorted(old.keys() | new.keys()):
         inner = f"{path}.{key}" if path else key
@@ -60,15 +72,52 @@ def _differ(path: str, before: object, after: object) -> Iterator[str]:
 
 
 def _children(value: object) -> Mapping[str, object] | None:
+    """Return what a policy writes under a key, by the keys it uses; None for a single value."""
     if isinstance(value, Mapping):
         return value
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in fields(value)}
-    return None
+    if not is_dataclass(value) or isinstance(value, type):
+        return None
+    found = dict(_entry(f.name, getattr(value, f.name)) for f in fields(value) if f.name not in _NOT_KEYS)
+    if isinstance(value, Fleet):
+        found["listen"] = str(Endpoint(str(found.pop("listen_host")), value.listen_port))
+        del found["listen_port"]
+    return found
 
 
-def _show(value: object) -> str:
-    if isinstance(value, tuple | frozenset):
-        inner = ", ".join(str(item) for item in (sorted(value) if isinstance(value, frozenset) else value))
-        return f"[{inner}]"
+def _entry(field: str, value: object) -> tuple[str, object]:
+    """Return a field as its key and what a policy writes there."""
+    if isinstance(value, Mapping):
+        inner = {name: _entry(field, each)[1] for name, each in value.items()}
+        return _entry(field, None)[0], inner
+    if field.endswith("_ms"):
+        return field.removesuffix("_ms"), _duration(value) if isinstance(value, int | float) else value
+    if field.endswith("_rps"):
+        return field.removesuffix("_rps"), _number(value) if isinstance(value, int | float) else value
+    if field in _SHARES and isinstance(value, int | float):
+        return field, f"{_number(100 * value)}%"
+    return _KEYS.get(field, field), value
+
+
+def _duration(ms: float) -> str:
+    return next((f"{_number(ms / size)}{unit}" for unit, size in _MS_IN if ms and ms % size == 0), f"{_number(ms)}ms")
+
+
+def _number(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def _shift(before: object, after: object) -> str:
+    old, new = _show(before), _show(after)
+    return "changed" if old is None or new is None else f"{old} → {new}"
+
+
+def _show(value: object) -> str | None:
+    """Return a value as text; None if that would be no text of a policy."""
+    if isinstance(value, frozenset):
+        return f"[{', '.join(str(item) for item in sorted(value))}]"
+    if isinstance(value, tuple):
+        plain = all(isinstance(item, str | int | Endpoint) for item in value)
+        return f"[{', '.join(map(str, value))}]" if plain and type(value) is tuple else None
+    if isinstance(value, bool):
+        return str(value).lower()
     return "none" if value is None else str(value)
