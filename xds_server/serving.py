@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
+from google.protobuf import any_pb2, descriptor_pool, message_factory
 
 from xds_server.model import ViewKey
 from xds_server.protocol.events import MOST_TEXT, Acked, Identified, Nacked
@@ -57,17 +58,28 @@ _NAMES = ("name", "cluster_name")
 
 
 def resource(message: Any, *, name: str = "", version: str = "", needs: Iterable[Key] = ()) -> Resource:
-    """Return a resource made from a protobuf message of Envoy's API.
+    """Return a resource made from a protobuf message of Envoy's API, or from an `Any` that holds one.
 
     `name` is the message's own unless it is given; ValueError if it has none. `version` is on the wire unchanged; empty
     means a hash of the content. `needs` are resources that a client must have before it gets this one.
     """
+    if isinstance(message, any_pb2.Any):
+        message = _unpacked(message)
     found = name or next((str(value) for field in _NAMES if (value := getattr(message, field, ""))), "")
     if not found:
         raise ValueError(f"{message.DESCRIPTOR.full_name} has no name: give one")
     body = message.SerializeToString(deterministic=True)
     type_url = f"type.googleapis.com/{message.DESCRIPTOR.full_name}"
     return Resource(type_url, found, version, body, tuple(needs))
+
+
+def _unpacked(packed: any_pb2.Any) -> Any:
+    pool = descriptor_pool.Default()
+    try:
+        kind = message_factory.GetMessageClass(pool.FindMessageTypeByName(packed.TypeName()))
+    except KeyError as error:
+        raise ValueError(f"{packed.type_url} is not known: import its module (…_pb2)") from error
+    return kind.FromString(packed.value)
 
 
 class SnapshotServer:

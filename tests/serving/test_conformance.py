@@ -191,3 +191,79 @@ def test_one_aggregated_stream_carries_all_types(delta: bool) -> None:
             assert answers == dict.fromkeys(MAKERS, ("1", {"A"}))
 
     play(conversation)
+
+
+@variants
+@types
+def test_what_is_removed_comes_back_when_it_is_there_again(type_url: str, aggregated: bool, delta: bool) -> None:
+    whole = type_url in WILDCARD
+
+    async def conversation() -> None:
+        async with scene(type_url, aggregated, delta) as (server, client):
+            server.set_snapshot("node", made(type_url, "A", "B"), version="1")
+            await client.subscribe("A", "B")
+            await client.next()
+            server.remove("node", type_url, "B", version="1")
+            if delta:
+                assert (await client.next()).removed == ("B",)
+            elif whole:
+                assert (await client.next()).names.keys() == {"A"}
+            server.set("node", *made(type_url, "B"), version="2")
+            answer = await client.next()
+            assert answer.version == "2"
+            assert answer.names.keys() == ({"A", "B"} if whole and not delta else {"B"})
+
+    play(conversation)
+
+
+@variants
+@types
+def test_who_asks_for_nothing_any_more_is_sent_nothing(type_url: str, aggregated: bool, delta: bool) -> None:
+    async def conversation() -> None:
+        async with scene(type_url, aggregated, delta) as (server, client):
+            server.set_snapshot("node", made(type_url, "A", "B"), version="1")
+            await client.subscribe("A", "B")
+            await client.next()
+            await client.unsubscribe("A", "B")
+            await client.subscribe("LATER")
+            server.set("node", *made(type_url, "B"), version="2")
+            server.set("node", *made(type_url, "LATER"), version="3")
+            answer = await client.next()
+            while not answer.names:  # LATER is not there yet
+                answer = await client.next()
+            assert (answer.version, set(answer.names)) == ("3", {"LATER"})
+
+    play(conversation)
+
+
+@variants
+@types
+def test_changes_in_a_row_are_one_answer(type_url: str, aggregated: bool, delta: bool) -> None:
+    async def conversation() -> None:
+        async with scene(type_url, aggregated, delta) as (server, client):
+            server.set_snapshot("node", made(type_url, "A", "B"), version="1")
+            await client.subscribe("A", "B")
+            await client.next()
+            for version, name in enumerate("ABA", start=2):
+                server.set("node", *made(type_url, name), version=str(version))
+            answer = await client.next()
+            assert answer.version == "4"
+            assert answer.names == ({"A": "4", "B": "3"} if delta else {"A": "", "B": ""})
+
+    play(conversation)
+
+
+@pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
+def test_on_one_stream_each_type_changes_by_itself(delta: bool) -> None:
+    async def conversation() -> None:
+        async with scene(TypeUrl.CLUSTER, True, delta) as (server, client):
+            server.set_snapshot("node", [r for type_url in MAKERS for r in made(type_url, "A", "B")], version="1")
+            for type_url in MAKERS:
+                await client.subscribe("B", type_url=type_url)
+                assert (await client.next()).type_url == type_url
+            for version, type_url in enumerate(MAKERS, start=2):
+                server.set("node", *made(type_url, "B"), version=str(version))
+                answer = await client.next()
+                assert (answer.type_url, answer.version, set(answer.names)) == (type_url, str(version), {"B"})
+
+    play(conversation)

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.service.runtime.v3 import rtds_pb2
+from google.protobuf import any_pb2
 
 from tests.serving.client import Client
 from xds_server.serving import BindError, SnapshotServer, TypeUrl, resource
@@ -58,6 +59,52 @@ def test_a_version_is_no_longer_than_what_clients_may_send_back() -> None:
     server = SnapshotServer("127.0.0.1:0")
     with pytest.raises(ValueError, match="at most 512 characters"):
         server.set_snapshot("edge", [], version="x" * 513)
+
+
+def test_a_resource_may_come_packed() -> None:
+    packed = any_pb2.Any()
+    packed.Pack(cluster("shop"))
+    assert resource(packed, version="7") == resource(cluster("shop"), version="7")
+    with pytest.raises(ValueError, match="import its module"):
+        resource(any_pb2.Any(type_url="type.googleapis.com/nobody.knows.This"))
+
+
+def test_a_group_may_begin_with_one_resource_and_who_is_unknown_may_get_a_default() -> None:
+    async def conversation() -> None:
+        async with SnapshotServer(group_of=lambda node: node.node_id if node.node_id == "n1" else "default") as server:
+            server.set("default", resource(cluster("for-others")), version="1")
+            with pytest.raises(KeyError):
+                server.remove("n1", TypeUrl.CLUSTER, "for-n1")
+            async with Client(server.address, "n2", TypeUrl.CLUSTER, aggregated=True, delta=False) as stranger:
+                await stranger.subscribe()
+                assert (await stranger.next()).names.keys() == {"for-others"}
+            async with Client(server.address, "n1", TypeUrl.CLUSTER, aggregated=True, delta=False) as known:
+                await known.subscribe()
+                while not server.clients():  # noqa: ASYNC110  (connected, and waiting for its first snapshot)
+                    await asyncio.sleep(0.005)
+                server.set("n1", resource(cluster("for-n1")), version="1")
+                assert (await known.next()).names.keys() == {"for-n1"}
+
+    asyncio.run(asyncio.wait_for(conversation(), 30.0))
+
+
+@pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
+def test_a_group_that_was_forgotten_goes_on_from_what_its_clients_have(delta: bool) -> None:
+    async def conversation() -> None:
+        async with (
+            SnapshotServer() as server,
+            Client(server.address, "node", TypeUrl.CLUSTER, aggregated=True, delta=delta) as client,
+        ):
+            server.set_snapshot("node", [resource(cluster("a")), resource(cluster("b"))], version="1")
+            await client.subscribe()
+            await client.next()
+            server.clear("node")
+            server.set_snapshot("node", [resource(cluster("a")), resource(cluster("c"))], version="1")
+            answer = await client.next()
+            assert (answer.version, set(answer.names)) == ("1", {"c"} if delta else {"a", "c"})
+            assert answer.removed == (("b",) if delta else ())
+
+    asyncio.run(asyncio.wait_for(conversation(), 30.0))
 
 
 def test_groups_are_apart() -> None:
