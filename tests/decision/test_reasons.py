@@ -42,3 +42,12 @@ def test_the_loss_of_a_region_is_said_in_figures() -> None:
     assert without(full, HOME) == "does not fit: no region has anything to spare for its 1,000 req/s"
     empty = replace(DECIDED, load_rps=(0.0,) * 4)
     assert without(empty, HOME) == "it serves nothing: nothing would move"
+
+
+def test_what_just_fits_is_no_overload() -> None:
+    alone = tuple(v if r == HOME else replace(v, health=Health.DOWN, score=0.0) for r, v in enumerate(WELL))
+    for demand, fits in ((1_000.000001, True), (1_000.5, True), (1_002.0, False)):
+        service = replace(made.service(), demand_rps=dict.fromkeys(made.REGIONS, demand / 4))
+        decided = decide_service(frame(made.policy([service]), service), alone, None)
+        assert (decided.overload == 1.0) == fits, demand
+        assert any("overload" in why for row in decided.reasons for why in row) != fits

@@ -11,7 +11,7 @@
     plans         reflex and N-1 for every region (plan.py), and the settings that follow the load
 
 Weights are a tenth of the work and plans the rest, so they are two functions: `place` and `complete`. Where there is
-much to decide, weights go ahead (pace.py).
+much to decide, weights go ahead (rollout/backlog.py).
 
 Without fresh evidence of any region nothing moves. If no region serves, the weights in force stay as well: Envoy tries
 what is there, and all-zero weights would answer nothing.
@@ -51,6 +51,9 @@ from xds_server.decision.profiles import chosen
 from xds_server.decision.reasons import Facts, explain
 from xds_server.decision.shedding import NOTHING_SHED, Shedding, offered, sheds
 from xds_server.model import TOTAL_WEIGHT, Health, Row, ServiceDecision, Shed, Table, Verdict
+
+ROUNDING = 1e-3
+"""Weights are in ten thousandths, so a load may exceed a capacity that it just fits by about that."""
 
 
 def decide_service(
@@ -184,7 +187,8 @@ def _weighed(
 ) -> ServiceDecision:
     """Return the decision as far as it does not depend on plans."""
     load = tuple(map(sum, zip(*flows_of(base.demand, weights), strict=True)))
-    overload = max(1.0, *(now / c for now, c in zip(load, full, strict=True) if c))
+    hottest = max((now / c for now, c in zip(load, full, strict=True) if c), default=1.0)
+    overload = hottest if hottest > 1.0 + ROUNDING else 1.0
     refused = tuple(found.percent if found else 0 for found in shed)
     facts = Facts(
         base.regions,
