@@ -78,13 +78,13 @@ def _place(
     if min(ramps) == 1.0 and not judged:
         return planned, result.flows
     limits = [
-        c if ramp == 1.0 else max(1, scaled(min(load, c), ramp))
+        c if ramp == 1.0 or not c else max(1, scaled(min(load, c), ramp))
         for c, load, ramp in zip(planned, result.loads, ramps, strict=True)
     ]
     for r in judged:
         limits[r] = min(limits[r], max(1, sum(row[r] for row in in_force or ())))
     limited = allocate(base.demand, limits, base.cost_us, previous=in_force, window=window)
-    if limited.ratio > FITS and result.ratio == FITS:
+    if limited.ratio > FITS:
         carried = tuple(map(sum, zip(*in_force, strict=True))) if in_force else (0,) * len(limits)
         leaving = [v is not None and v.health is Health.DRAINING for v in verdicts]
         most = tuple(limit if left else c for c, limit, left in zip(planned, limits, leaving, strict=True))
@@ -117,6 +117,6 @@ def _yielding(limits: list[int], planned: tuple[int, ...], demand: int) -> list[
     held_back = sum(planned) - sum(limits)
     if missing <= 0:
         return limits
-    if held_back <= 0:
+    if held_back <= missing:
         return list(planned)
     return [limit + -(-(c - limit) * missing // held_back) for limit, c in zip(limits, planned, strict=True)]
