@@ -88,9 +88,10 @@ def _demand(frames: Sequence[Frame], calm: Sequence[ServiceDecision], runs: int)
 
 
 def _steps(world: Policy, size: str, runs: int) -> list[Figure]:
-    first, longest, last = [], [], []
+    first, longest, last, idle = [], [], [], []
     for _ in range(runs):
-        moments = _region_dies(world)
+        moments, after = _region_dies(world)
+        idle += after
         lengths = [1000 * (b - a) for a, b in pairwise(moments)]
         first.append(lengths[0])
         longest.append(max(lengths[1:-1], default=0.0))
@@ -99,11 +100,12 @@ def _steps(world: Policy, size: str, runs: int) -> list[Figure]:
         Figure(f"controller step, one region dies, {size}: all weights and snapshots", "ms CPU", tuple(first)),
         Figure(f"longest step while plans are made, {size}", "ms CPU", tuple(longest)),
         Figure(f"until plans are in all snapshots, {size}", "ms CPU", tuple(last)),
+        Figure(f"a second without news while it is down, 25 steps, {size}", "ms CPU", tuple(idle)),
     ]
 
 
-def _region_dies(world: Policy) -> list[float]:
-    """Return the CPU clock at the beginning, and after each step until nothing is left to plan."""
+def _region_dies(world: Policy) -> tuple[list[float], list[float]]:
+    """Return the CPU clock before and after each step until nothing is left to plan, and the seconds after that."""
     incident = Incident()
     incident.begin(world)
     incident.step(incident.seen(EIGHT[-1]))
@@ -114,4 +116,13 @@ def _region_dies(world: Policy) -> list[float]:
     while outcome.wake_at == incident.now:
         outcome = incident.step(Inputs())
         moments.append(time.process_time())
-    return moments
+    return moments, [1000 * _quiet_second(incident) for _ in range(4)][1:]
+
+
+def _quiet_second(incident: Incident) -> float:
+    """Return the CPU time of a second of steps in which nothing came."""
+    began = time.process_time()
+    for _ in range(25):
+        incident.now += 0.04
+        incident.step(Inputs())
+    return time.process_time() - began

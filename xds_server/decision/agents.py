@@ -70,4 +70,6 @@ class AgentBook:
     def _valid(self, place: Place, now: float) -> list[AgentReport]:
         own = self._reports.get(place, {})
         common = self._reports.get(("", place.region), {})
+        if not own and not common:
+            return []
         return [report for report in {**common, **own}.values() if now - report.at <= report.ttl_s]

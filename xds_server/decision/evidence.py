@@ -38,7 +38,9 @@ class EndpointBook:
         self._targets: dict[Place, tuple[Target, ...]] = {}
         self._checks: dict[Place, HealthCheck] = {}
         self._states: dict[str, dict[Target, EndpointState]] = {}
-        self._vantages: dict[Place, set[str]] = {}
+        self._vantages: dict[Place, dict[str, float]] = {}
+        """When each of those who look at a place was last heard of it."""
+        self._marked: frozenset[Target] | None = None
         self._excused: dict[Place, frozenset[Target]] = {}
 
     def configure(self, checks: Mapping[Place, HealthCheck], targets: Iterable[Target]) -> None:
@@ -56,6 +58,7 @@ class EndpointBook:
         }
         self._vantages = {place: seen for place, seen in self._vantages.items() if place in self._targets}
         self._excused = {place: kept for place, kept in self._excused.items() if place in self._targets}
+        self._marked = None
 
     def learn(self, seen: Observation, *, hasty: bool) -> bool:
         """Take one observation; True if it may change a verdict. One of a target no longer watched is ignored."""
@@ -67,8 +70,11 @@ class EndpointBook:
         if before is not None and seen.at < before.at:
             return False
         after = states[seen.target] = next_endpoint(before, seen, self._checks[place], hasty=hasty)
-        self._vantages.setdefault(place, set()).add(seen.view)
-        return before is None or before.up != after.up
+        self._vantages.setdefault(place, {})[seen.view] = seen.at
+        news = before is None or before.up != after.up
+        if news:
+            self._marked = None
+        return news
 
     def evidence(self, place: Place, vantage: str = MONITOR) -> Evidence:
         """Return what one vantage sees of a place."""
@@ -98,6 +104,8 @@ class EndpointBook:
         seen = self._states.get(MONITOR, {})
         failing = {t: s for t in self._targets[place] if (s := seen.get(t)) is not None and s.up is False}
         excused = frozenset(t for t, s in failing.items() if self._outvoted(t, s, place, now))
+        if excused != self._excused.get(place, frozenset()):
+            self._marked = None
         if excused:
             self._excused[place] = excused
         else:
@@ -147,6 +155,11 @@ class EndpointBook:
         """Return who has ever looked at a place."""
         return sorted(self._vantages.get(place, ()))
 
+    def recent(self, place: Place, now: float) -> list[str]:
+        """Return who looked at a place lately."""
+        since = now - stale_after_s(self._checks[place])
+        return [vantage for vantage, at in self._vantages.get(place, {}).items() if at >= since]
+
     def _seen(self, place: Place, vantage: str) -> list[EndpointState]:
         seen = self._states.get(vantage, {})
         return [s for t in self._targets[place] if (s := seen.get(t)) is not None]
@@ -156,6 +169,11 @@ class EndpointBook:
 
         Where a whole place is down nothing is marked, so that Envoy still has hosts to try if we are wrong.
         """
+        if self._marked is None:
+            self._marked = self._marks()
+        return self._marked
+
+    def _marks(self) -> frozenset[Target]:
         excused = {target for targets in self._excused.values() for target in targets}
         down = [t for t, state in self._states.get(MONITOR, {}).items() if state.up is False and t not in excused]
         partly = {place for t in down if self.evidence(place := Place(t.service, t.region)).up}

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from xds_server.decision.agenda import Agenda
 from xds_server.decision.agents import AgentBook
 from xds_server.decision.demand import demand_rps
 from xds_server.decision.doubt import Case, at_once_s, doubted, fell
@@ -63,10 +64,6 @@ from xds_server.policy.types import Policy, Service
 LATENCY_MATTERS_MS = 5.0
 CAPACITY_MATTERS = 0.05
 
-MOST_ROUTINE = 400
-"""Places that one step looks at because there was a report. A large fleet reports on thousands at once: the rest comes
-in the next steps, so that no step is long."""
-
 
 class HealthBook:
     """All evidence and beliefs. Give it the policy and targets, then what is seen, then ask for verdicts and cuts."""
@@ -84,10 +81,7 @@ class HealthBook:
         self._links = LinkBook()
         self._jury = Jury()
         self._measured: dict[str, Measured] = {}
-        self._touched: set[Place] = set()
-        self._routine: dict[Place, None] = {}
-        self._moving: set[Place] = set()
-        self._swept_at = float("-inf")
+        self._agenda = Agenda()
 
     def restore(self, beliefs: Mapping[Place, Belief], measured: Mapping[str, Measured]) -> None:
         """Start from what an earlier process believed: held as unknown until there is fresh evidence.
@@ -130,10 +124,8 @@ class HealthBook:
         self._links.forget_except(self._places)
         self._jury.forget_except(self._places)
         self._measured = {name: found for name, found in self._measured.items() if name in policy.services}
-        self._moving &= self._beliefs.keys()
-        self._routine = {place: None for place in self._routine if place in checks}
         self.unresolvable = unresolvable
-        self._touched = set(checks)
+        self._agenda.configure(self._places)
 
     def learn(self, seen: Observation) -> None:
         """Take one observation."""
@@ -141,22 +133,23 @@ class HealthBook:
         belief = self._beliefs.get(place)
         news = self._endpoints.learn(seen, hasty=belief is None)
         if place in self._places and (news or belief is None or belief.verdict.health is Health.UNKNOWN):
-            self._touched.add(place)
+            self._agenda.touch((place,))
 
     def learn_load(self, report: LoadReport) -> None:
         """Take one load report."""
         if Place(report.service, report.region) in self._places:
-            self._routine[self.traffic.learn(report)] = None
+            self._agenda.reported(self.traffic.learn(report))
 
     def learn_access(self, summary: AccessSummary) -> None:
         """Take one summary of access logs."""
         if Place(summary.service, summary.region) in self._places:
-            self._routine[self.traffic.learn_access(summary)] = None
+            self._agenda.reported(self.traffic.learn_access(summary))
 
     def learn_agent(self, report: AgentReport) -> None:
         """Take one agent's report; an empty service means all of that region."""
         self._agents.learn(report)
-        self._touched |= {p for p in self._places if p.region == report.region and report.service in {"", p.service}}
+        about = (p for p in self._places if p.region == report.region and report.service in {"", p.service})
+        self._agenda.touch(about)
 
     def verdict(self, place: Place) -> Verdict:
         """Return the verdict in force; unknown with a full score where nothing has ever been seen."""
@@ -181,8 +174,7 @@ class HealthBook:
 
     def assess(self, now: float) -> tuple[frozenset[str], tuple[Event, ...]]:
         """Judge every place that may have changed. Returns the services whose verdicts did, and the events."""
-        due = sorted(self._touched | self._by_time(now) | self._next_routine())
-        self._touched = set()
+        due = self._due(now)
         heard = {place: self._hear(place, now) for place in due}
         proposed = {place: self._judge(place, heard[place], now) for place in due}
         for service in sorted({place.service for place in due}):
@@ -197,50 +189,39 @@ class HealthBook:
             if before is None or before.verdict != belief.verdict:
                 changed.add(place.service)
                 events.extend(verdict_event(place, before.verdict if before else None, belief.verdict, now))
+        for place in due:
+            self._agenda.wake(place, self._wakes(place, now))
         return frozenset(changed), tuple(events)
-
-    def _next_routine(self) -> set[Place]:
-        """Take the places that were reported on, the oldest first, as many as one step should look at."""
-        taken = list(self._routine)[:MOST_ROUTINE]
-        for place in taken:
-            del self._routine[place]
-        return set(taken)
 
     def next_change(self, now: float) -> float | None:
         """Return when time alone may next change a verdict (a ramp step, the end of a hold); None if nothing waits."""
-        if self._routine:
-            return now
-        times = [t for place in self._moving if (t := self._wakes(place, self._beliefs[place], now)) is not None]
-        return min(times, default=None)
+        return self._agenda.next_change(now)
 
     def _believe(self, place: Place, belief: Belief) -> None:
         self._beliefs[place] = belief
+        self._agenda.believed(place, belief)
+
+    def _due(self, now: float) -> list[Place]:
+        """Return the places to look at."""
+        if self._agenda.sweep(self._beliefs, self._witnesses(), now):
+            self._agenda.touch(self._links.places())
+            self._agenda.touch(self._agents.places(self._places))
+        self._agenda.touch(self._jury.waiting)
+        self._agenda.touch(self._endpoints.excused)
+        return self._agenda.take(self._beliefs, now)
+
+    def _wakes(self, place: Place, now: float) -> float | None:
+        """Return when time alone may change what is believed of a place now."""
+        belief = self._beliefs.get(place)
+        if belief is None or belief.verdict.health is Health.UNKNOWN:
+            return None
         verdict = belief.verdict
-        if verdict.health is Health.HEALTHY and verdict.score >= 1.0 and verdict.ramp >= 1.0:
-            self._moving.discard(place)
-        else:
-            self._moving.add(place)
-
-    def _wakes(self, place: Place, belief: Belief, now: float) -> float | None:
-        verdict = belief.verdict
-        if verdict.health is Health.DOWN and belief.hold_until > now:
-            return belief.hold_until
-        evidence = self._endpoints.evidence(place)
-        if verdict.health is Health.RECOVERING or evidence.share > verdict.score > 0:
-            return now + STEP * self._services[place.service].ramp_up_ms / 1000
-        return None
-
-    def _by_time(self, now: float) -> set[Place]:
-        """Return the places whose verdict may change without new evidence: moving ones, each second stale ones."""
-        due = {p for p in self._moving if self._beliefs[p].verdict.health is not Health.UNKNOWN or self._fresh(p, now)}
-        if now - self._swept_at >= 1.0:
-            self._swept_at = now
-            due |= {p for p in self._beliefs if p not in self._moving and not self._fresh(p, now)}
-            due |= {*self._links.places(), *self._agents.places(self._places)}
-        return due | set(self._jury.undecided) | self._endpoints.excused
-
-    def _fresh(self, place: Place, now: float) -> bool:
-        return self._witnesses().is_heard(place, now)
+        if verdict.health is Health.DOWN:
+            return belief.hold_until if belief.hold_until > now else None
+        if verdict.health is not Health.RECOVERING and not 0 < verdict.score < self._endpoints.evidence(place).share:
+            return None
+        step_s = STEP * self._services[place.service].ramp_up_ms / 1000
+        return belief.moved_at + step_s if belief.moved_at + step_s > now else now + step_s
 
     def _hear(self, place: Place, now: float) -> Hearing:
         service = self._services[place.service]
@@ -357,7 +338,8 @@ class HealthBook:
         since = now - at_once_s(spec.health, wait_s)
         if not any(fell(belief, since) for belief in after.values()):
             return
-        told = {p: heard[p] if p in heard else self._hear(p, now) for p in places}
+        told = {p: heard[p] for p in places if p in heard}
+        told |= {p: self._hear(p, now) for p in after if p not in told and fell(after[p], since)}
         case = Case(
             service=spec,
             before=self._beliefs,
@@ -368,7 +350,7 @@ class HealthBook:
         )
         instead = doubted(case, since, now)
         proposed |= instead
-        self._touched |= case.waiting | case.pending | instead.keys()
+        self._agenda.touch(case.waiting | case.pending | instead.keys())
 
 
 def _coarse(before: float | None, rps: float) -> float:

@@ -63,6 +63,11 @@ class Jury:
         """Return the places of which a decision waits for words."""
         return self._pending_since.keys()
 
+    @property
+    def waiting(self) -> Iterable[Place]:
+        """Return the places of which words are waited for, to leave them or to come back: time alone may end that."""
+        return self._pending_since.keys() | self._back_since.keys()
+
     def hear(self, witnesses: Witnesses, seat: Seat, now: float) -> Hearing:
         """Hear everybody on a place."""
         place, check = seat.place, seat.check

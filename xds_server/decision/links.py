@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from xds_server.decision.health_words import link_event
-from xds_server.decision.verdicts import FORGET_AFTER_S, MAX_HOLD_DOWN_S, STEP, Place
+from xds_server.decision.verdicts import FORGET_AFTER_S, MAX_HOLD_DOWN_S, STEP, Place, steps
 from xds_server.model import Event
 
 CUT_DWELL_S = 10.0
@@ -105,6 +105,6 @@ def _mend(link: Link, ramp_up_s: float, now: float) -> Link | None:
             return link
         return replace(link, ramp=STEP if ramp_up_s > 0 else 1.0, moved_at=now)
     if link.ramp < 1.0:
-        steps = int((now - link.moved_at) / (STEP * ramp_up_s)) if ramp_up_s > 0 else int(1 / STEP)
-        return replace(link, ramp=min(1.0, round(link.ramp + steps * STEP, 4)), moved_at=now) if steps else link
+        made = steps(now - link.moved_at, ramp_up_s)
+        return replace(link, ramp=min(1.0, round(link.ramp + made * STEP, 4)), moved_at=now) if made else link
     return link if now - link.cut_at < FORGET_AFTER_S else None

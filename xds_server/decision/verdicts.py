@@ -62,7 +62,8 @@ class EndpointState:
 class Belief:
     """A verdict and what is needed to change it: earlier falls, when the hold ends, where the ramp started.
 
-    `ramp` is the one by evidence alone; the verdict's may be less, by what live traffic says.
+    `ramp` is the one by evidence alone; the verdict's may be less, by what live traffic says. `share` is what part of
+    the endpoints was up when that was last settled: a score below it is rising.
     """
 
     verdict: Verdict
@@ -71,6 +72,12 @@ class Belief:
     hold_until: float = 0.0
     moved_at: float = 0.0
     ramp: float = 1.0
+    share: float = 1.0
+
+    @property
+    def rising(self) -> bool:
+        """Return whether the score follows a share that has grown."""
+        return self.verdict.score < self.share
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,11 @@ def report_lag_s(check: HealthCheck) -> float:
 def hold_down_s(falls: int) -> float:
     """Return how long a region stays down after its n-th fall, in seconds: 0, 10, 20, 40 … 300."""
     return 0.0 if falls <= 1 else min(MAX_HOLD_DOWN_S, HOLD_DOWN_S * 2.0 ** min(falls - 2, 16))
+
+
+def steps(since_s: float, ramp_up_s: float) -> int:
+    """Return how many steps of a ramp fit into a time. One that ends just now is one, however times were rounded."""
+    return max(0, int(since_s / (STEP * ramp_up_s) + 1e-6)) if ramp_up_s > 0 else int(1 / STEP)
 
 
 def judge(before: Belief | None, evidence: Evidence, ramp_up_s: float, now: float) -> Belief:
@@ -229,15 +241,13 @@ def _climb(before: Belief, evidence: Evidence, ramp_up_s: float, now: float) -> 
     """
     verdict, share = before.verdict, evidence.share
     weaker, late = share < verdict.score, now - before.moved_at
-    steps = max(0, int(late / (STEP * ramp_up_s))) if ramp_up_s > 0 else int(1 / STEP)
-    if weaker or verdict.held is not None:
-        steps = 0
-    ramp = min(1.0, round(verdict.ramp * min(1.0, verdict.score / share) + steps * STEP, 4))
+    made = 0 if weaker or verdict.held is not None else steps(late, ramp_up_s)
+    ramp = min(1.0, round(verdict.ramp * min(1.0, verdict.score / share) + made * STEP, 4))
     if ramp >= 1.0:
         return _settle(before, evidence, share, now)
     stops = ", the ramp stops: the region is weaker again" if weaker or late < 0 else ""
     reason = f"{_count(evidence)}, {ramp:.0%} of its share back{stops}"
-    moved = now if steps or verdict.held is not None else before.moved_at
+    moved = now if made or verdict.held is not None else before.moved_at
     moved = now + PAUSE * ramp_up_s if weaker else moved
     state = replace(verdict, health=Health.RECOVERING, held=None, score=share, reason=reason, ramp=ramp)
     return replace(before, verdict=replace(state, up=evidence.up, total=evidence.total), moved_at=moved)
@@ -248,8 +258,9 @@ def _rising(before: Belief, share: float, ramp_up_s: float, now: float) -> float
     score = before.verdict.score
     if share <= score or ramp_up_s <= 0:
         return share
-    steps = int((now - before.moved_at) / (STEP * ramp_up_s))
-    return min(share, round(score + steps * STEP, 4))
+    if not before.rising:  # from now on
+        return score
+    return min(share, round(score + steps(now - before.moved_at, ramp_up_s) * STEP, 4))
 
 
 def _settle(before: Belief, evidence: Evidence, score: float, now: float) -> Belief:
@@ -266,8 +277,9 @@ def _settle(before: Belief, evidence: Evidence, score: float, now: float) -> Bel
         up=evidence.up,
         total=evidence.total,
     )
-    moved = before.moved_at if same and score == verdict.score and score < evidence.share else now
-    return replace(before, verdict=settled, moved_at=moved)
+    begins = score < evidence.share and not before.rising
+    moved = before.moved_at if same and score == verdict.score and not begins else now
+    return replace(before, verdict=settled, moved_at=moved, share=evidence.share)
 
 
 def _count(evidence: Evidence) -> str:

@@ -28,6 +28,9 @@ from xds_server.policy.types import HealthCheck
 
 LONG_AGO = float("-inf")
 
+Voices = tuple[tuple[str, ...], tuple[str, ...]]
+"""Who is heard of a place: those who probe it, and the views with live traffic."""
+
 
 class Witnesses:
     """All vantages, for one look. It owns nothing: the books are the health book's."""
@@ -44,8 +47,15 @@ class Witnesses:
         """Return whether anybody has a word on a place that is fresh enough to count."""
         return any(
             self._endpoints.word(place, vantage, LONG_AGO, now) is not None
-            for vantage in self._endpoints.vantages(place)
+            for vantage in self._endpoints.recent(place, now)
         ) or any(self._traffic.word(view, place, LONG_AGO, now) is not None for view in self._traffic.views(place))
+
+    def voices(self, place: Place, now: float) -> Voices:
+        """Return who has said something of a place lately."""
+        live = [
+            view for view in self._traffic.views(place) if self._traffic.word(view, place, LONG_AGO, now) is not None
+        ]
+        return tuple(self._endpoints.recent(place, now)), tuple(live)
 
     def wait_s(self, place: Place, check: HealthCheck) -> float:
         """Return within how many seconds of a failure all vantages have been heard; 0 if there is only the monitor."""
