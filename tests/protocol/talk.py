@@ -77,6 +77,7 @@ class Peer:
         self._names: dict[str, tuple[str, ...]] = {}
         self._last: dict[str, Answered] = {}
         self.versions: dict[str, str] = {}
+        self.now = 0.0
 
     def asks(self, letter: str, *names: str, version: str = "", nonce: str | None = None) -> list[Event]:
         """Send a request: the first of its type, or a change of names."""
@@ -124,7 +125,7 @@ class Peer:
         names = frozenset(self._names.get(letter, ()))
         request = Request(TYPES[letter], names, version, nonce, error, self._node)
         self._node = None
-        return list(self.stream.receive(request))
+        return list(self.stream.receive(request, self.now))
 
 
 def decode(data: bytes) -> Answered:

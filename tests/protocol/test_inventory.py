@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tests.protocol.delta_talk import DeltaPeer
 from tests.protocol.talk import LETTERS, Peer, envoy_on, world
+from xds_server.protocol.sharing import Sharing
+from xds_server.protocol.typestate import Refusal
+from xds_server.protocol.updates import MOST
 from xds_server.snapshot.resource import Snapshot
 
 ONE = world("C a=1", "E a=1", "L l=1 > R:r", "R r=1 > C:a")
@@ -48,7 +51,7 @@ def test_a_rejected_resource_shows_what_the_client_has_and_the_words() -> None:
     peer.nacks("C", "no such filter")
     assert states(peer, two)["C a"] == "ERROR 1 not 2"
     (rejected,) = (s.rejected for s in peer.stream.status() if LETTERS[s.type_url] == "C")
-    assert rejected == (("a", "2", "no such filter"),)
+    assert rejected == (Refusal("a", "2", "no such filter"),)
 
 
 def test_an_error_ends_when_other_content_is_accepted() -> None:
@@ -125,3 +128,58 @@ def test_delta_tells_the_same_and_retries_too() -> None:
     peer.stream.retry()
     assert [line.split(": ")[1] for line in peer.settles(two)] == ["b=2"]
     assert {status.state for status in peer.stream.resources(two)} == {"SYNCED"}
+
+
+def times(peer: Peer, snapshot: Snapshot) -> dict[str, float | None]:
+    return {s.name: s.updated for s in peer.stream.resources(snapshot)}
+
+
+class TestTimes:
+    """When a client last accepted a resource."""
+
+    def test_each_resource_has_the_time_of_the_answer_that_brought_it(self) -> None:
+        peer = Peer()
+        peer.asks("E", "a", "b", "c")
+        for peer.now, lines in ((1.0, ("E a=1", "E b=1")), (2.0, ("E a=1", "E b=2")), (3.0, ("E a=1", "E b=3"))):
+            peer.settles(world(*lines))
+        assert times(peer, world("E a=1", "E b=3")) == {"a": 1.0, "b": 3.0, "c": None}
+
+    def test_a_rejection_has_its_time_and_content_and_leaves_the_other(self) -> None:
+        peer = Peer()
+        peer.asks("E", "a")
+        peer.now = 1.0
+        peer.settles(world("E a=1"))
+        bad = world("E a=9")
+        peer.sees(bad)
+        peer.now = 2.0
+        peer.nacks("E", "no")
+        (status,) = peer.stream.resources(bad)
+        assert (status.updated, status.refusal) == (1.0, Refusal("a", "9", "no", 2.0))
+        assert status.failed is not None
+        assert status.failed.version == "9"
+        (later,) = peer.stream.resources(world("E a=1"))
+        assert later.failed is None
+
+    def test_what_it_had_before_it_connected_has_no_time(self) -> None:
+        sharing = Sharing()
+        before = envoy_on(ONE, "a", sharing)
+        again = Peer(sharing=sharing)
+        again.asks("C", version=before.versions["C"])
+        assert again.sees(ONE) == []
+        assert times(again, ONE) == {"a": None}
+
+    def test_what_came_many_changes_ago_has_none_any_more(self) -> None:
+        peer = Peer()
+        names = [f"e{n}" for n in range(MOST + 2)]
+        peer.asks("E", *names)
+        seen = world(*(f"E {name}=1" for name in names))
+        peer.settles(seen)
+        for count, name in enumerate(names[:-1], start=1):
+            peer.now = float(count)
+            seen = world(*(f"E {other}={2 if other <= name else 1}" for other in names))
+            assert peer.settles(seen)[0].endswith(f": {name}=2")
+        assert times(peer, seen) == {
+            **{name: float(n) for n, name in enumerate(names, start=1)},
+            "e0": None,
+            "e9": None,
+        }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from envoy.service.status.v3 import csds_pb2
 from envoy.type.matcher.v3 import node_pb2, regex_pb2, string_pb2
 
 from tests.protocol.talk import LETTERS, world
-from tests.transport.test_server import VIEW, Client, House, house, run, until
+from tests.transport.test_server import LIMIT, VIEW, Client, House, house, run, until
 from xds_server.protocol.events import Acked, Nacked
 from xds_server.transport.csds import MOST_CALLS, SERVICE, is_loopback
 
@@ -63,6 +64,7 @@ def test_each_resource_has_its_state_and_secrets_no_body() -> None:
             assert rows(config) == {(name, "1", "SYNCED", "ACKED") for name in ("C a", "C b", "S key")}
             bodies = {c.name: c.xds_config.value for c in config.generic_xds_configs}
             assert bodies == {"a": b"a=1", "b": b"b=1", "key": b""}
+            assert all(abs(c.last_updated.ToSeconds() - time.time()) < LIMIT for c in config.generic_xds_configs)
             (bare,) = (await fetch(home.port, bare=True)).config
             assert not any(c.HasField("xds_config") for c in bare.generic_xds_configs)
 
@@ -82,6 +84,11 @@ def test_a_rejection_is_an_error_in_the_clients_words() -> None:
             assert ("C b", "1", "ERROR", "NACKED") in rows(config)
             (error,) = (c.error_state for c in config.generic_xds_configs if c.HasField("error_state"))
             assert (error.details, error.version_info) == ("no such filter", "2")
+            assert error.failed_configuration.value == b"b=2"
+            (taken,) = (c.last_updated for c in config.generic_xds_configs if c.name == "b")
+            assert taken.ToMilliseconds() < error.last_update_attempt.ToMilliseconds() + 2
+            (bare,) = (await fetch(home.port, bare=True)).config
+            assert not any(c.error_state.HasField("failed_configuration") for c in bare.generic_xds_configs)
 
     run(test)
 

@@ -103,8 +103,11 @@ class Conversation(ABC, Generic[R, S]):
         return any(state.claim for state in self._order)
 
     @abstractmethod
-    def receive(self, request: R) -> tuple[Event, ...]:
-        """Take in a request; `offer` then says what to answer. Raises ProtocolError."""
+    def receive(self, request: R, now: float = 0.0) -> tuple[Event, ...]:
+        """Take in a request; `offer` then says what to answer. Raises ProtocolError.
+
+        `now`, on a clock of the caller's, is kept as the time of what the client has answered.
+        """
 
     def offer(self, snapshot: Snapshot) -> tuple[Response, ...]:
         """Return the responses to send now, in order, so that the client gets to `snapshot`."""
@@ -196,10 +199,10 @@ class Conversation(ABC, Generic[R, S]):
             raise ProtocolError(Code.RESOURCE_EXHAUSTED, problem)
         return StaleNonce(type_url, nonce)
 
-    def _answered(self, state: S, flight: Flight, error: str | None) -> Event:
+    def _answered(self, state: S, flight: Flight, error: str | None, now: float) -> Event:
         self._stale = 0
         had = state.held
-        event = state.answer(flight, error, self._sharing)
+        event = state.answer(flight, error, self._sharing, now)
         self._moved(state, flight.plan, quiet=state.held is flight.plan.after)
         if state is self._clusters and self._endpoints is not None and had is not state.held:
             gone = had.parents.keys() - state.held.parents.keys()

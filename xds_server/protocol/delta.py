@@ -42,7 +42,7 @@ class DeltaStream(Conversation[DeltaRequest, DeltaType]):
 
     variant = "delta"
 
-    def receive(self, request: DeltaRequest) -> tuple[Event, ...]:
+    def receive(self, request: DeltaRequest, now: float = 0.0) -> tuple[Event, ...]:
         """Take in a request; `offer` then says what to answer. Raises ProtocolError."""
         events = [*self._introduced(request)]
         state = self._types.get(request.type_url)
@@ -57,7 +57,7 @@ class DeltaStream(Conversation[DeltaRequest, DeltaType]):
             events.append(self._crossed(request.type_url, request.nonce))
         elif request.nonce and flight is not None:
             self._offered = None
-            events.append(self._answered(state, flight, request.error))
+            events.append(self._answered(state, flight, request.error, now))
         if first or request.added or request.removed:
             self._offered = None
             if state.change(request, self._sharing, first=first):

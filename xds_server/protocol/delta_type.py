@@ -64,11 +64,11 @@ class DeltaType(TypeState):
         self.unmet = NOBODY
         self.fresh |= {name for name in owed if self.subscription.covers(name)}
 
-    def answer(self, flight: Flight, error: str | None, sharing: Sharing) -> Acked | Nacked:
+    def answer(self, flight: Flight, error: str | None, sharing: Sharing, now: float) -> Acked | Nacked:
         """Take in the client's answer to the response in flight."""
         if error is None:
             self.uncertain -= _names(flight.plan)
-        return super().answer(flight, error, sharing)
+        return super().answer(flight, error, sharing, now)
 
     def shaky(self, planned: Plan) -> frozenset[str]:
         """Return the assignments of clusters in a plan that were in a rejected response, and may have changed twice."""

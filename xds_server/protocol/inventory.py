@@ -20,6 +20,7 @@ from enum import StrEnum
 from xds_server.protocol.holding import UNKNOWN, Shelf
 from xds_server.protocol.rules import WILDCARD
 from xds_server.protocol.typestate import Refusal, TypeState
+from xds_server.protocol.updates import when
 from xds_server.snapshot.resource import Resource
 
 
@@ -37,7 +38,8 @@ class ResourceStatus:
     """One resource of one client. `resource` is what the state speaks of; for ERROR what the client has instead.
 
     None if there is none, or if only the client's word for its name and version is known. `had` tells that the client
-    has accepted something under that name.
+    has accepted something under that name, and `updated` when it last did so on this stream, if that is known; `failed`
+    is what it rejected, if that is still what it is to have.
     """
 
     type_url: str
@@ -47,6 +49,8 @@ class ResourceStatus:
     resource: Resource | None = None
     had: bool = False
     refusal: Refusal | None = None
+    updated: float | None = None
+    failed: Resource | None = None
 
 
 def inventory(state: TypeState, shelf: Shelf) -> tuple[ResourceStatus, ...]:
@@ -71,4 +75,6 @@ def _status(state: TypeState, name: str, wanted: Resource | None, *, flying: boo
         config, shown = ConfigState.NOT_SENT, wanted
     version = shown.version if shown is not None else ""
     known = None if shown is None or shown.needs == UNKNOWN else shown
-    return ResourceStatus(state.type_url, name, version, config, known, held is not None, refusal)
+    updated = when(state.updates, name)
+    failed = wanted if refusal is not None and wanted is not None and wanted.version == refusal.version else None
+    return ResourceStatus(state.type_url, name, version, config, known, held is not None, refusal, updated, failed)

@@ -44,7 +44,7 @@ class SotwStream(Conversation[Request, TypeState]):
 
     variant = "sotw"
 
-    def receive(self, request: Request) -> tuple[Event, ...]:
+    def receive(self, request: Request, now: float = 0.0) -> tuple[Event, ...]:
         """Take in a request; `offer` then says what to answer. Raises ProtocolError."""
         events = [*self._introduced(request)]
         self._check(request.type_url, len(request.names))
@@ -54,7 +54,7 @@ class SotwStream(Conversation[Request, TypeState]):
             return tuple(events)
         self._offered = None
         if state.flight is not None:
-            events.append(self._answered(state, state.flight, request.error))
+            events.append(self._answered(state, state.flight, request.error, now))
         if state.subscribe(request.names, self._sharing):
             self._moves += 1
             events.append(Subscribed(request.type_url, state.subscription.names, state.subscription.wildcard))

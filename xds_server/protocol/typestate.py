@@ -19,6 +19,7 @@ from xds_server.protocol.refusals import NO_REFUSALS, Refusals, blamed
 from xds_server.protocol.rules import WILDCARD, rule
 from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.subscription import Subscription
+from xds_server.protocol.updates import Update, noted
 from xds_server.protocol.wire import Request
 from xds_server.snapshot.resource import Snapshot, TypeUrl
 
@@ -31,11 +32,12 @@ _NONE_REFUSED: frozenset[Version] = frozenset()
 
 
 class Refusal(NamedTuple):
-    """A resource that a client rejected, alone or among others, and the client's words."""
+    """A resource that a client rejected, alone or among others, the client's words, and when it last said so."""
 
     name: str
     version: str
     error: str
+    at: float = 0.0
 
 
 _NO_WORDS: Mapping[str, Refusal] = MappingProxyType({})
@@ -74,7 +76,7 @@ class TypeState:
     __slots__ = (
         "accepted", "acked", "calm", "calm_at", "claim", "doubtful", "flight", "fresh", "full_state", "held", "last",
         "lost", "nack", "nonce", "refusals", "returning", "sent", "spoken", "subscription", "synced", "type_url",
-        "unmet", "unsure", "waiting", "words",
+        "unmet", "unsure", "updates", "waiting", "words",
     )  # fmt: skip
 
     def __init__(self, type_url: str, claim: Claim) -> None:
@@ -103,6 +105,7 @@ class TypeState:
         self.nack: Nacked | None = None
         self.waiting: frozenset[str] = frozenset()
         self.words: Mapping[str, Refusal] = _NO_WORDS
+        self.updates: tuple[Update, ...] = ()
 
     def is_stale(self, request: Request) -> bool:
         """Return whether the request was made before our last response arrived."""
@@ -125,7 +128,7 @@ class TypeState:
         self.last = sharing.within(self.type_url, self.last, after)
         return True
 
-    def answer(self, flight: Flight, error: str | None, sharing: Sharing) -> Acked | Nacked:
+    def answer(self, flight: Flight, error: str | None, sharing: Sharing, now: float) -> Acked | Nacked:
         """Take in the client's answer to the response in flight."""
         self.calm = None
         self.flight = None
@@ -135,6 +138,7 @@ class TypeState:
             held = sharing.within(self.type_url, flight.plan.after, self.subscription)
             self.held = sharing.without(self.type_url, held, self.lost)
             self.accepted = flight.plan.after
+            self.updates = noted(self.updates, now, flight.plan.names)
             self.unmet = NOBODY
             self.unsure = False
             self.acked = version
@@ -146,7 +150,7 @@ class TypeState:
         self.rejected(flight, error, sharing)
         self._unsay(flight.plan.changed)
         guilty = self.refusals.condemned.intersection(flight.plan.changed)
-        self.words = {**self.words, **{v.name: Refusal(*v, error) for v in guilty}}
+        self.words = {**self.words, **{v.name: Refusal(*v, error, now) for v in guilty}}
         return self.nack
 
     def rejected(self, flight: Flight, error: str, sharing: Sharing) -> None:

@@ -3,7 +3,9 @@
 `envoy.service.status.v3.csds.proto` is the reference. We are the management server there: `config_status` is what we
 sent and what came back; `client_status` follows from the answers (ACKED, NACKED, REQUESTED). `xds_config` is the body
 of what the status speaks of, or what the client has instead of a rejected one; never a secret, and for other types
-only where the request does not exclude contents.
+only where the request does not exclude contents. `last_updated` is when the client last accepted it, and
+`last_update_attempt` when it rejected it, as heard on this stream; what a client had before it connected, and what it
+took long ago beside much else, has no time. `failed_configuration` is what it rejected, as long as it is to have that.
 
 **Who may ask.** Configuration tells where everything is, and the xDS port is open to every client. So only peers on
 this machine's loopback are answered, others get PERMISSION_DENIED: from elsewhere, go through an authenticated tunnel
@@ -19,6 +21,7 @@ expressions are refused as well: Envoy's kind runs in linear time, Python's does
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
@@ -30,7 +33,7 @@ from google.protobuf.message import DecodeError
 from xds_server.protocol.events import Code, Identified, ProtocolError
 from xds_server.protocol.identity import identities
 from xds_server.protocol.inventory import ConfigState, ResourceStatus
-from xds_server.snapshot.resource import TypeUrl
+from xds_server.snapshot.resource import Resource, TypeUrl
 from xds_server.transport.clients import ClientStatus, Inventory
 
 SERVICE = "envoy.service.status.v3.ClientStatusDiscoveryService"
@@ -48,11 +51,14 @@ Visible = Callable[[tuple[str, ...], ClientStatus], bool]
 
 
 class StatusService:
-    """Both methods of CSDS. `inventory` yields the connected clients that are chosen."""
+    """Both methods of CSDS. `inventory` yields the connected clients that are chosen; its times are those of `now`."""
 
-    def __init__(self, inventory: Callable[[Chosen], AsyncIterator[Inventory]], visible: Visible) -> None:
+    def __init__(
+        self, inventory: Callable[[Chosen], AsyncIterator[Inventory]], visible: Visible, now: Callable[[], float]
+    ) -> None:
         self._inventory = inventory
         self._visible = visible
+        self._now = now
         self._calls = 0
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -104,6 +110,7 @@ class StatusService:
         response = csds_pb2.ClientStatusResponse()
         configs: dict[tuple[Identified, str], Any] = {}
         size = 0
+        epoch = time.time() - self._now()
         async for client, resources in self._inventory(_chosen(request.node_matchers)):
             if not self._visible(who, client):
                 continue
@@ -111,7 +118,7 @@ class StatusService:
             config = configs.get(key)
             if config is None:
                 config = configs[key] = response.config.add(node=_node(client))
-            added = [_generic(status, contents=not request.exclude_resource_contents) for status in resources]
+            added = [_generic(status, epoch, contents=not request.exclude_resource_contents) for status in resources]
             size += sum(generic.ByteSize() for generic in added)
             if size > MOST_BYTES:
                 problem = "too much for one answer: narrow it by node_matchers, or set exclude_resource_contents"
@@ -169,7 +176,8 @@ def _node(client: ClientStatus) -> Any:
     }
 
 
-def _generic(status: ResourceStatus, *, contents: bool) -> Any:
+def _generic(status: ResourceStatus, epoch: float, *, contents: bool) -> Any:
+    """Return a resource's status; `epoch` is when its clock began."""
     made = csds_pb2.ClientConfig.GenericXdsConfig(
         type_url=status.type_url,
         name=status.name,
@@ -177,13 +185,23 @@ def _generic(status: ResourceStatus, *, contents: bool) -> Any:
         config_status=status.state.value,
         client_status=_client_status(status),
     )
-    if contents and status.resource is not None and status.type_url != TypeUrl.SECRET:
-        made.xds_config.type_url = status.type_url
-        made.xds_config.value = status.resource.body
+    contents = contents and status.type_url != TypeUrl.SECRET
+    if contents and status.resource is not None:
+        _pack(made.xds_config, status.resource)
+    if status.updated is not None:
+        made.last_updated.FromMilliseconds(round((epoch + status.updated) * 1000))
     if status.refusal is not None:
         made.error_state.details = status.refusal.error
         made.error_state.version_info = status.refusal.version
+        made.error_state.last_update_attempt.FromMilliseconds(round((epoch + status.refusal.at) * 1000))
+        if contents and status.failed is not None:
+            _pack(made.error_state.failed_configuration, status.failed)
     return made
+
+
+def _pack(into: Any, resource: Resource) -> None:
+    into.type_url = resource.type_url
+    into.value = resource.body
 
 
 def _client_status(status: ResourceStatus) -> str:

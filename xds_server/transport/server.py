@@ -87,7 +87,7 @@ class XdsServer:
             options=channel_options(self._options),
             maximum_concurrent_rpcs=self._options.max_streams * (1 + len(self._services)),
         )
-        own = (*self._handlers(), StatusService(self.inventory, self._visible).handler())
+        own = (*self._handlers(), StatusService(self.inventory, self._visible, self._surroundings.now).handler())
         server.add_generic_rpc_handlers((*own, *self._services))
         try:
             port = self._listen(server)

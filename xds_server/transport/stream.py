@@ -172,12 +172,13 @@ class ClientStream:
             alarm.cancel()
 
     def _hear(self, data: bytes) -> None:
-        if not self._bucket.take(self._surroundings.now()):
+        now = self._surroundings.now()
+        if not self._bucket.take(now):
             rate = self._surroundings.options.requests_per_s
             raise ProtocolError(Code.RESOURCE_EXHAUSTED, f"more than {rate:g} requests a second")
         request = self._method.request(data, with_node=self._node is None)
         view = self._view or self._place(request.node)
-        for event in self._conversation.receive(request):
+        for event in self._conversation.receive(request, now):
             if isinstance(event, Identified):
                 self._view = view
                 self._emit(Connected())
