@@ -35,7 +35,7 @@ def _measured() -> Measured:
     kill = Incident(parse("kill:us-east-1@10"), 1_000.0, 50.0, had_weight=True, detected_ms=1234.4, shifted_ms=1500.6)
     restore = Incident(parse("restore:us-east-1@20"), 1_010.0, 60.0, had_weight=False)
     errors = Incident(parse("errors:0.4:eu-west-1@25"), 1_015.0, 65.0, had_weight=True)
-    cut = Incident(parse("cut:us-east-1:sa-east-1@25"), 1_015.0, 65.0, had_weight=False)
+    cut = Incident(parse("cut:us-east-1:sa-east-1@25"), 1_015.0, 65.0, had_weight=True, shifted_ms=900.0)
     return Measured(
         started_at="2030-01-01T00:00:00+00:00",
         duration_s=30.0,
@@ -106,7 +106,7 @@ def test_the_summary_says_what_failed_and_how_long_it_took() -> None:
     assert "300 requests in 30 s, 3 failed (1.000 %): reads 0, keyed writes 0, plain writes 3" in text
     assert "kill:us-east-1  detected after 1.2 s, every Envoy shifted after 1.5 s; 3 failed of 100" in text
     assert "errors:0.4:eu-west-1" in text
-    assert "cut:us-east-1:sa-east-1" in text
+    assert "cut:us-east-1:sa-east-1, the Envoys of us-east-1 shifted after 0.9 s" in text
 
 
 def _down(time: float, region: str = "us-east-1") -> Announcement:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from xds_server.demo import plain
 from xds_server.demo.mix import Kind
-from xds_server.demo.picture import Addresses, Line, Picture, RegionPicture
+from xds_server.demo.picture import STEPS, Addresses, Line, Picture, RegionPicture
 from xds_server.demo.screen import draw
 from xds_server.demo.tally import Window
 from xds_server.demo.topology import REGIONS, Topology, policy_text, ports_needed
@@ -95,8 +95,27 @@ def test_plain_lines_say_the_same() -> None:
     assert POLICY in said[1]
     assert said[2] == "12:00:01 alarm   us-east-1 is down"
     assert "12 failed (plain_write=12)" in said[3]
-    assert "us-east-1=down" in said[3]
+    assert "(control plane: no answer: the last decision is shown) us-east-1=down" in said[3]
     assert len(said) == 4
+
+
+def test_of_many_steps_plain_lines_say_the_first_and_the_last() -> None:
+    said: list[str] = []
+    ui = plain.PlainUi(said.append)
+    ui.show(picture(), [])
+    steps = [Line(f"12:00:0{n}", "info", f"step {n}", STEPS) for n in range(6)]
+    ui.show(picture(), [Line("11:59:59", "info", "recovering"), *steps[:3]])
+    ui.show(picture(), [steps[3]])
+    ui.show(picture(), [Line("12:00:09", "info", "healthy"), *steps[4:]])
+    ui.close()
+    assert [line.partition("info    ")[2] for line in said[2:]] == [
+        "recovering",
+        "step 0",
+        "step 3   (2 steps before it)",
+        "healthy",
+        "step 4",
+        "step 5",
+    ]
 
 
 def _route(**action: Any) -> dict[str, Any]:

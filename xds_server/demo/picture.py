@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from xds_server.demo.incident import Weights
 from xds_server.demo.tally import Window
 
+STEPS = "weights.changed"
+"""The kind of a line that many others like it may follow, while a region ramps up."""
+
 
 @dataclass(frozen=True, slots=True)
 class RegionPicture:

@@ -173,7 +173,8 @@ def _fault_line(fault: Mapping[str, Any]) -> str:
     if fault["detected_ms"] is not None:
         text += f"  detected after {fault['detected_ms'] / 1000:.1f} s"
     if fault["shifted_ms"] is not None:
-        text += f", every Envoy shifted after {fault['shifted_ms'] / 1000:.1f} s"
+        who = f"the Envoys of {fault['arg']}" if fault["kind"] == FaultKind.CUT else "every Envoy"
+        text += f", {who} shifted after {fault['shifted_ms'] / 1000:.1f} s"
     phases = [(name, fault[name]) for name in ("before", "during", "after") if fault[name]]
     p99 = ", ".join(f"{_ms(window['p99_ms'])} {name}" for name, window in phases)
     during = fault["during"]

@@ -19,7 +19,7 @@ from xds_server.demo.faults import Fault, FaultError, Kind
 from xds_server.demo.incident import Announcement, Incident, has_weight
 from xds_server.demo.ledger import Ledger
 from xds_server.demo.meter import Meter
-from xds_server.demo.picture import Addresses, Line, Picture, RegionPicture
+from xds_server.demo.picture import STEPS, Addresses, Line, Picture, RegionPicture
 from xds_server.demo.processes import Child, DemoError
 from xds_server.demo.report import Measured, WeightsAt
 from xds_server.demo.site import Site
@@ -34,7 +34,6 @@ _WEIGHTS_KEPT = 10_000
 _STOP_LIMIT_S = 1.5
 _RECENT_S = 5.0
 _DRAIN_S = 20.0
-_STEPS = "weights.changed"
 
 
 class Session:
@@ -92,7 +91,9 @@ class Session:
         self._start_mono = json.loads(first)["started_at"]
         self._start_wall = time.time() - self.elapsed_s
         self._weights.append(WeightsAt(0.0, dict(self.site.envoy_watch.weights)))
-        for event in await self.site.control_plane_watch.update():
+        watch = self.site.control_plane_watch
+        bad_from_the_start = [event for event in watch.events if event.severity != "info"]
+        for event in [*bad_from_the_start, *await watch.update()]:
             self._announce(event)
 
     async def _follow(self, load: Child, reader: asyncio.StreamReader, stop: asyncio.Event) -> None:
@@ -146,7 +147,7 @@ class Session:
     def _say(self, severity: str, text: str, at_wall: float | None = None, kind: str = "") -> None:
         """Add a line; while a region ramps up, each step replaces the one before it on the screen."""
         line = Line(_clock(time.time() if at_wall is None else at_wall), severity, text, kind)
-        if kind == _STEPS and self._lines and self._lines[-1].kind == kind:
+        if kind == STEPS and self._lines and self._lines[-1].kind == kind:
             self._lines.pop()
         self._lines.append(line)
         self._news.append(line)
