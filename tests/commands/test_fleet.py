@@ -71,7 +71,30 @@ async def test_nobody_there_is_one_line() -> None:
         assert result.exit_code == 1
         assert gone in result.output
         assert len(result.output.splitlines()) == 1
+        assert "nobody listens there; start `xds-server serve`" in result.output
         assert (await run(command, "--admin", "ftp://x")).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00", "what answers does not speak HTTP"),
+        (b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno", "404 Not Found: this is not an admin address"),
+    ],
+)
+@in_loop
+async def test_another_program_there_is_one_line(answer: bytes, words: str) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(say, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        result = await run("fleet", "--admin", f"127.0.0.1:{port}")
+    assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+    assert words in result.output
 
 
 @pytest.mark.parametrize("length", [8, 30, 80])
@@ -83,6 +106,14 @@ def test_rows_fit_100_columns(length: int) -> None:
     assert max(map(len, lines)) <= 100
     assert lines[0].split()[-6:] == ["since", "LDS", "RDS", "CDS", "SDS", "RTDS"]
     assert ("…" in lines[1]) == (length > 8)
+
+
+def test_names_that_do_not_fit_keep_their_ends_and_files_have_them_whole() -> None:
+    shown = fleet_json([client(f"checkout-web-{n}-in-a-pool-of-many-machines-{n}") for n in (17, 18)], (), 100.0)
+    one, other = (line.split()[0] for line in list(fleet_table(shown, 60))[1:3])
+    assert one != other
+    assert one.startswith("check")
+    assert "checkout-web-17-in-a-pool-of-many-machines-17" in list(fleet_table(shown, None))[1]
 
 
 def test_types_that_do_not_fit_are_left_out() -> None:

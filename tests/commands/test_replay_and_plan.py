@@ -77,7 +77,7 @@ def test_demand_is_a_factor_however_it_is_written(file: Path, demand: str) -> No
         ((), "give --without REGION, or --all"),
         (("--all", "--demand", "much"), "is not a factor"),
         (("--all", "--demand", "0"), "is not above 0"),
-        (("--all", "--admin", "http://127.0.0.1:1"), "give a POLICY file, or --admin"),
+        (("--all", "--admin", "http://127.0.0.1:1"), "give a POLICY file, or --admin for a running process, not both"),
         (("--without", "north"), "no region with a deployment 'north'; there is: east, south, west"),
         (("--all", "--service", "till"), "no service 'till'; there is: cart, shop"),
     ],

@@ -78,7 +78,7 @@ async def test_explain_is_of_now_or_of_then() -> None:
     ordered = "\n\nordered until then\n2023-11-14 22:13:32Z  order.placed        hold: ordered by ann\n"
     assert later.output.endswith(ordered)
     assert [failed.exit_code for failed in failures] == [1, 1, 1]
-    assert "no service 'nothing' is decided on" in failures[0].output
+    assert "there is no service 'nothing'; there is: checkout, search" in failures[0].output
     assert "there is no view 'mars'; there is: ap-southeast-1" in failures[1].output
     assert "no decision for 'checkout' at that time is kept" in failures[2].output
 

@@ -11,8 +11,10 @@ import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.error import URLError
 from urllib.parse import urlsplit
 
 import click
@@ -146,11 +148,15 @@ def _why(error: Exception) -> str:
 
 def explained(error: Exception, given: Files) -> str:
     """Return why no connection came about, with what to do about it if we know."""
-    cause = getattr(error, "reason", error)
+    cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         fix = f"{given.ca} does not vouch for it" if given.ca else "give --admin-ca FILE"
         return f"the process' certificate is not trusted ({cause.verify_message}): {fix}"
     if isinstance(cause, ssl.SSLError):
         words = _why(cause)
         return f"TLS failed: {words}" + ("; it may speak http" if "version number" in words or "layer" in words else "")
-    return str(error)
+    if isinstance(cause, HTTPException):
+        return "what answers does not speak HTTP; the admin address is the one that `serve --admin` names"
+    if isinstance(cause, ConnectionRefusedError):
+        return "nobody listens there; start `xds-server serve`, or name its admin address with --admin"
+    return _why(cause)

@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
-from collections.abc import Callable
-from typing import TypeVar
 
 import click
 
-from xds_server.commands.credentials import credential_options
+from xds_server.commands.options import admin_option
 from xds_server.commands.process import ask, order
-from xds_server.commands.terminal import show, style
+from xds_server.commands.terminal import show, show_json, style
 from xds_server.operator.fleet_table import fleet_table, has_rejections
 
 REJECTED = 3
 """The exit code if something is rejected or kept back."""
 
 NARROWEST = 80
-WIDTH_OF_A_FILE = 100
-
-F = TypeVar("F", bound=Callable[..., object])
-
-
-def admin_option(command: F) -> F:
-    """Add where the process is, and who asks."""
-    return click.option(
-        "--admin",
-        metavar="HOST:PORT",
-        default="127.0.0.1:19000",
-        show_default=True,
-        envvar="XDS_SERVER_ADMIN",
-        show_envvar=True,
-        help="The admin address of a running process, or its URL.",
-    )(credential_options(command))
 
 
 @click.command(short_help="List the connected clients and what each runs.")
@@ -50,10 +31,9 @@ def fleet(*, admin: str, as_json: bool) -> None:
     """
     found = ask(admin, "/api/v1/fleet")
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        show_json(found)
     else:
-        width = max(NARROWEST, shutil.get_terminal_size((WIDTH_OF_A_FILE, 24)).columns)
-        width = width if sys.stdout.isatty() else WIDTH_OF_A_FILE
+        width = max(NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
         show(fleet_table(found, width, style()))
     if has_rejections(found):
         sys.exit(REJECTED)

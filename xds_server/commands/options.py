@@ -1,11 +1,16 @@
-"""Flags that several commands have: addresses to listen on or connect to, the folder of own resources."""
+"""Flags that several commands have: addresses to listen on or connect to, the process to ask, own resources."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import click
+
+from xds_server.commands.credentials import credential_options
+
+F = TypeVar("F", bound=Callable[..., object])
 
 
 class HostPort(NamedTuple):
@@ -29,6 +34,19 @@ class HostPortType(click.ParamType[HostPort]):
         if not colon or not host or not port.isdecimal() or int(port) > 65535:
             self.fail(f"{value!r} is not HOST:PORT; write for example 127.0.0.1:18000 or [::1]:18000", param, ctx)
         return HostPort(host, int(port))
+
+
+def admin_option(command: F) -> F:
+    """Add where the process is, and who asks."""
+    return click.option(
+        "--admin",
+        metavar="HOST:PORT",
+        default="127.0.0.1:19000",
+        show_default=True,
+        envvar="XDS_SERVER_ADMIN",
+        show_envvar=True,
+        help="The admin address of a running process, or its URL.",
+    )(credential_options(command))
 
 
 resources_option = click.option(

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 import click
 
-from xds_server.commands.fleet import admin_option
+from xds_server.commands.options import admin_option
 from xds_server.commands.process import ask, order
+from xds_server.commands.terminal import show_json
 from xds_server.operator.order_table import effects_table, orders_table
 from xds_server.operator.printable import plain
 
@@ -227,7 +228,10 @@ def clear(*, ids: Sequence[str], every: bool, admin: str, reason: str, author: s
 def orders(*, admin: str, every: bool, as_json: bool) -> None:
     """List the orders in force: who ordered what, why, and when it ends."""
     found = ask(admin, "/api/v1/orders")
-    click.echo(json.dumps(found, indent=2) if as_json else orders_table(found, ended=every))
+    if as_json:
+        show_json(found)
+    else:
+        click.echo(orders_table(found, ended=every))
 
 
 def _parts(weights: Sequence[str]) -> dict[str, float]:
@@ -259,18 +263,25 @@ def _give(
     body |= {"reason": reason, "author": author, "force": force}
     shown = order(admin, "/api/v1/orders", body | {"dry_run": True})
     if dry_run:
-        click.echo(json.dumps(shown, indent=2) if as_json else effects_table(shown))
+        if as_json:
+            show_json(shown)
+        else:
+            click.echo(effects_table(shown))
         if shown["refusals"] and not force:
             sys.exit(1)
         return None
     if not as_json:
         click.echo(effects_table(shown))
     if shown["refusals"] and not force:
-        raise click.ClickException("refused by the policy's rules:\n  " + "\n  ".join(map(plain, shown["refusals"])))
+        words = "".join(f"\n  {plain(why)}" for why in shown["refusals"]) if as_json else " above"
+        raise click.ClickException(f"refused by the policy's rules{words}; --force does it all the same")
     if not yes and not as_json:
         click.confirm("Do it?", abort=True)
     given = order(admin, "/api/v1/orders", body | {"if_version": shown["version"]})
-    click.echo(json.dumps(given, indent=2) if as_json else _given(given["order"]))
+    if as_json:
+        show_json(given)
+    else:
+        click.echo(_given(given["order"]))
     return given
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from xds_server.commands.credentials import credential_options
+from xds_server.commands.options import admin_option
 from xds_server.commands.process import ask
+from xds_server.commands.terminal import show_json
 from xds_server.controller import Controller
 from xds_server.decision.what_if import MOST_DEMAND, losses
 from xds_server.operator.plans import all_table, one_table, plans_json
@@ -45,8 +45,7 @@ class FactorType(click.ParamType[float]):
 
 @click.command(short_help="Show who takes the traffic of a lost region.")
 @click.argument("policy", required=False, type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--admin", metavar="URL", help="Ask a running process, http://HOST:PORT, instead of reading a POLICY.")
-@credential_options
+@admin_option
 @click.option("--without", metavar="REGION", help="The region that is gone.")
 @click.option("--all", "every", is_flag=True, help="Every region in turn; exit 1 if the loss of one does not fit.")
 @click.option("--demand", type=FactorType(), default="1", help="Times the demand there is: 1.5 or 150%.")
@@ -55,7 +54,7 @@ class FactorType(click.ParamType[float]):
 def plan(
     *,
     policy: Path | None,
-    admin: str | None,
+    admin: str,
     without: str | None,
     every: bool,
     demand: float,
@@ -64,20 +63,24 @@ def plan(
 ) -> None:
     """Show what happens without a region: who takes its traffic, what does not fit, how much latency it adds.
 
-    From POLICY, with every region taken for healthy, or with --admin from a running process, with what it believes and
+    From POLICY, with every region taken for healthy; without one from a running process, with what it believes and
     measures now. Two plans are shown: the reflex, which Envoys carry and execute by themselves, and the N-1 plan, which
     follows when the loss is confirmed.
 
     With --all it is a proof for a CI job: one row for every region and service; exits 1 if the loss of any does not
     fit.
     """
-    if (policy is None) == (admin is None):
-        raise click.UsageError("give a POLICY file, or --admin with the URL of a running process")
+    given = click.get_current_context().get_parameter_source("admin")
+    if policy is not None and given is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("give a POLICY file, or --admin for a running process, not both")
     if every == (without is not None):
         raise click.UsageError("give --without REGION, or --all")
-    answer = _from_file(policy, demand) if policy is not None else _from_process(str(admin), demand)
+    answer = _from_file(policy, demand) if policy is not None else _from_process(admin, demand)
     found = _chosen(answer, without, service)
-    click.echo(json.dumps(found, indent=2) if as_json else (all_table(found) if every else one_table(found)))
+    if as_json:
+        show_json(found)
+    else:
+        click.echo(all_table(found) if every else one_table(found))
     if every and not all(loss["fits"] for loss in found["losses"]):
         sys.exit(1)
 

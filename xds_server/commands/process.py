@@ -72,9 +72,9 @@ def _send(request: Request) -> Json:
 
 
 def _problem(url: str, error: HTTPError) -> str:
-    """Return what the process said is wrong (problem details), or the start of what else it said."""
+    """Return what the process said is wrong (problem details); anybody else is not the process that is meant."""
     text = error.read(64 * 1024).decode(errors="replace").strip()
-    detail = f"{url}: {error.code} {text[:500]}"
+    detail = f"{url}: {error.code} {error.reason}: this is not an admin address of xds-server"
     if error.headers.get_content_type() == "application/problem+json":
         with contextlib.suppress(ValueError, KeyError, TypeError):
             detail = str(json.loads(text)["detail"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from xds_server.commands.fleet import admin_option
+from xds_server.commands.options import admin_option
 from xds_server.commands.process import ask
 from xds_server.commands.terminal import show, show_json, style
 from xds_server.operator.explanation import explanation, signals_of

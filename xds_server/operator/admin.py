@@ -48,6 +48,7 @@ from xds_server.transport.clients import ClientStatus
 MOST_BODY = 256 * 1024
 """A thousand reports."""
 
+MOST_NAMED = 20
 
 Handler = Callable[[Request], Coroutine[None, None, Response]]
 
@@ -203,7 +204,7 @@ class AdminApp:
         source, service = self._source, request.query_params.get("service")
         found = decision_json(source.decision(), source.policy(), source.now(), service)
         if service is not None and not found["services"]:
-            raise HTTPException(404, f"no service {service[:80]!r} is decided on")
+            raise HTTPException(404, _no_service(service, source.decision()))
         return _json(found)
 
     async def _events(self, request: Request) -> Response:
@@ -275,6 +276,12 @@ async def _body(request: Request) -> bytes:
         if len(body) > MOST_BODY:
             raise HTTPException(413, f"at most {MOST_BODY // 1024} KiB are taken at once")
     return bytes(body)
+
+
+def _no_service(name: str, decision: Decision | None) -> str:
+    names = [service.service for service in decision.services] if decision is not None else []
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"there is no service {name[:80]!r}; there is: {', '.join(names[:MOST_NAMED]) or 'none yet'}{more}"
 
 
 def _factor(request: Request, name: str) -> float:

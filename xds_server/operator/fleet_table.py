@@ -17,8 +17,8 @@ Json = Mapping[str, Any]
 Style = Callable[..., str]
 
 VERSION_CHARS = 6
-NARROW = 6
-"""What a column of words gives way to."""
+NARROW = 8
+"""What a column of words gives way to; the middle goes first, because names of machines differ at their ends."""
 
 _ORDER = {name: rank for rank, name in enumerate(SHORT_TYPES.values())}
 _WORDS = ("client", "region", "fleet", "runs on", "since")
@@ -36,8 +36,8 @@ def has_rejections(fleet: Json) -> bool:
     return bool(fleet["quarantine"]) or any(t["rejected_count"] for c in fleet["clients"] for t in c["types"].values())
 
 
-def fleet_table(fleet: Json, width: int, style: Style | None = None) -> Iterator[str]:
-    """Yield the lines; `style` colours text, None leaves it plain."""
+def fleet_table(fleet: Json, width: int | None, style: Style | None = None) -> Iterator[str]:
+    """Yield the lines, none of the table's wider than `width` if that is given; `style` colours text."""
     clients = fleet["clients"]
     if not clients:
         yield "no client is connected"
@@ -84,8 +84,9 @@ def _short(version: str) -> str:
     return plain(version[:VERSION_CHARS])
 
 
-def _table(rows: Sequence[Sequence[_Cell]], width: int, style: Style | None) -> Iterator[str]:
-    widths = _fitted([max(len(cell.text) for cell in column) for column in zip(*rows, strict=True)], width)
+def _table(rows: Sequence[Sequence[_Cell]], width: int | None, style: Style | None) -> Iterator[str]:
+    widths = [max(len(cell.text) for cell in column) for column in zip(*rows, strict=True)]
+    widths = widths if width is None else _fitted(widths, width)
     for row in rows:
         cells = [_drawn(cell, room, style) for cell, room in zip(row, widths, strict=False)]
         yield "  ".join(cells).rstrip()
@@ -106,7 +107,11 @@ def _fitted(widths: list[int], width: int) -> list[int]:
 
 
 def _drawn(cell: _Cell, room: int, style: Style | None) -> str:
-    text = cell.text if len(cell.text) <= room else cell.text[: room - 1] + "…"
+    text = (
+        cell.text
+        if len(cell.text) <= room
+        else f"{cell.text[: room // 2]}…{cell.text[len(cell.text) - (room - 1) // 2 :]}"
+    )
     padding = " " * (room - len(text))
     return (style(text, fg=cell.colour) if style and cell.colour and text else text) + padding
 

@@ -52,7 +52,7 @@ def orders_table(found: Json, *, ended: bool) -> str:
         for one in found["orders"]
     ]
     lines = list(_left(rows)) if len(rows) > 1 else ["no orders in force"]
-    if ended:
+    if ended and found["ended"]:
         lines += ["", *(_over(one) for one in found["ended"])]
     return "\n".join(map(plain, lines))
 

@@ -71,7 +71,8 @@ def _leave(standing: Standing, around: Surroundings, now: float) -> Standing:
         silent = f"; {around.behind} clients have not acknowledged" if around.behind else ""
         acked = None if around.behind else now - order.at
         report = replace(standing.report, acked_s=acked)
-        done = f"{', '.join(around.stays)} stay: nobody else serves them" if around.stays else "all traffic is off"
+        stay = ", ".join(around.stays)
+        done = f"what {stay} gets there stays: nobody else serves it" if stay else "all traffic is off"
         return replace(standing, phase=Phase.MOVED, detail=f"{done}{silent}", report=report)
     moved = 1.0 if order.over_s <= 0.0 else min(1.0, round(standing.moved + 1 / STEPS, 6))
     return replace(standing, moved=moved, step_at=now, detail="")
