@@ -269,7 +269,10 @@ def client_json(client: ClientStatus, now: float) -> Json:
                 "nacked": None
                 if status.nacked is None
                 else {"version": status.nacked.version, "error": status.nacked.error},
-                "rejected": [refusal._asdict() for refusal in status.rejected[:MOST_REJECTED]],
+                "rejected": [
+                    {"name": refusal.name, "version": refusal.version, "error": refusal.error}
+                    for refusal in status.rejected[:MOST_REJECTED]
+                ],
                 "rejected_count": len(status.rejected),
             }
             for status in client.types
