@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,17 +61,16 @@ def test_no_view_is_left_without_weights_and_what_has_been_left_gets_none(
 
 
 def test_a_region_of_no_capacity_has_none_while_it_recovers_and_what_does_not_fit_heats_the_rest_evenly() -> None:
+    """The second region is being left and a third returns; without what has moved too little is left."""
     base = FRAMES[0]
-    first, *_, last = base.regions
     calm = decide_service(base, (WELL,) * 4, None)
-    ordered = Ordered({last: Leaving(1.0, "left", 1.0)}, {}, {first: 0.0})
-    seen = (SEEN[1], SEEN[1], WELL, WELL)
-    busy = Measured(demand_rps=dict.fromkeys(base.regions, max(calm.capacity_rps)))
-    now = decide_service(base, seen, in_force(calm, Ordered()), measured=busy, ordered=ordered)
-    assert not any(row[0] or row[3] for row in now.weights)
-    used = [load / capacity for load, capacity in zip(now.load_rps, now.capacity_rps, strict=True) if load]
-    assert len(used) == 2
-    assert max(used) - min(used) < 0.01
+    ordered = Ordered({base.regions[1]: Leaving(0.5, "left", 1.0)}, {}, {base.regions[0]: 0.0})
+    busy = Measured(demand_rps=dict.fromkeys(base.regions, sum(calm.capacity_rps[1:]) / 6))
+    back = SEEN[1]
+    now = decide_service(base, (back, WELL, back, WELL), in_force(calm, Ordered()), measured=busy, ordered=ordered)
+    assert not any(row[0] for row in now.weights)
+    used = [load / capacity for load, capacity in zip(now.load_rps[2:], now.capacity_rps[2:], strict=True)]
+    assert used[0] == pytest.approx(used[1], rel=0.01)
 
 
 def test_a_row_of_a_region_that_is_left_is_freed_step_by_step_and_not_again_by_deciding_again() -> None:

@@ -84,7 +84,7 @@ def _place(
     for r in judged:
         limits[r] = min(limits[r], max(1, sum(row[r] for row in in_force or ())))
     limited = allocate(base.demand, limits, base.cost_us, previous=in_force, window=window)
-    if limited.ratio > FITS:
+    if limited.ratio > FITS and result.ratio == FITS:
         carried = tuple(map(sum, zip(*in_force, strict=True))) if in_force else (0,) * len(limits)
         leaving = [v is not None and v.health is Health.DRAINING for v in verdicts]
         most = tuple(limit if left else c for c, limit, left in zip(planned, limits, leaving, strict=True))
