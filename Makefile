@@ -15,6 +15,8 @@ help: ## list the targets
 setup: $(STAMP) ## create .venv from the locked dependencies; .venv/bin/xds-server is the program
 
 $(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is needed; name one: make PYTHON=python3.12"; exit 1; }
+	@echo "installing what is locked in requirements.lock into $(VENV), once: a minute or two"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -207,7 +207,7 @@ class Resolution:
 
 
 class Health(StrEnum):
-    """What we believe of a region (DESIGN section 2, *verdict*)."""
+    """What we believe of a service in a region."""
 
     HEALTHY = "healthy"
     DEGRADED = "degraded"

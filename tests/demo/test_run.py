@@ -172,4 +172,7 @@ def test_a_missing_extra_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "rich", None)
     result = CliRunner().invoke(demo, [])
     assert result.exit_code == 1
-    assert result.output == "Error: the demo needs rich, which is not installed: pip install 'xds-server[demo]'\n"
+    assert (
+        result.output
+        == "Error: the demo needs rich, which is not installed: in a copy of the source, pip install '.[demo]'\n"
+    )

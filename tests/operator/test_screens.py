@@ -121,7 +121,7 @@ def test_an_explanation_goes_from_evidence_to_weights() -> None:
         "evidence of  from              last said",
         "sa-east-1    probes            0 of 2 up: connection refused (1s ago)",
         "sa-east-1    lrs in eu-west-1  10/s issued, 2.5/s failed (1s ago)",
-        "sa-east-1    als               10/s, 0/s failed, p99 31.5 ms (1s ago)",
+        "sa-east-1    als               about 10/s by a sample, 0/s failed, p99 31.5 ms (1s ago)",
         "sa-east-1    agent             unhealthy: rack 3 is gone (1s ago)",
         "",
     ]

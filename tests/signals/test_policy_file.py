@@ -13,11 +13,11 @@ from tests.signals.world import in_loop, until
 from xds_server.signals.policy_file import (
     MAX_BYTES,
     Found,
-    PolicyFile,
     PolicyText,
     PolicyUnreadable,
-    read_policy,
+    read_stamped,
 )
+from xds_server.signals.watch import Watch, look
 
 INTERVAL_S = 0.02
 
@@ -25,7 +25,8 @@ INTERVAL_S = 0.02
 @asynccontextmanager
 async def watching(path: Path) -> AsyncIterator[list[Found]]:
     seen: list[Found] = []
-    task = asyncio.get_running_loop().create_task(PolicyFile(path, seen.append, INTERVAL_S).run())
+    watch = Watch(lambda: look(path), lambda: read_stamped(path), seen.append, INTERVAL_S)
+    task = asyncio.get_running_loop().create_task(watch.run())
     try:
         await until(lambda: seen)
         yield seen
@@ -165,7 +166,7 @@ async def test_a_file_without_permission_is_unreadable_until_it_has_some(tmp_pat
 def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
-    reasons = {name: read_policy(tmp_path / name) for name in ("pipe", ".", "loop")}
+    reasons = {name: read_stamped(tmp_path / name)[0] for name in ("pipe", ".", "loop")}
     assert {name: isinstance(found, PolicyUnreadable) and found.reason for name, found in reasons.items()} == {
         "pipe": "not a regular file",
         ".": "not a regular file",
@@ -177,6 +178,6 @@ def test_no_more_is_read_than_shows_that_it_is_too_large(tmp_path: Path) -> None
     path = tmp_path / "policy.yaml"
     with path.open("wb") as file:
         file.truncate(10 * MAX_BYTES)
-    found = read_policy(path)
+    found, _ = read_stamped(path)
     assert isinstance(found, PolicyText)
     assert len(found.text) == MAX_BYTES + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -40,6 +39,6 @@ def validate(policies: tuple[Path, ...], resources: Path | None) -> None:
 @click.command(short_help="Print the JSON Schema of the policy.")
 def schema() -> None:
     """Print the JSON Schema of the policy, for editors and CI."""
-    from xds_server.policy.schema import schema as policy_schema  # noqa: PLC0415
+    from xds_server.policy.schema import schema_text  # noqa: PLC0415
 
-    click.echo(json.dumps(policy_schema(), indent=2))
+    click.echo(schema_text(), nl=False)

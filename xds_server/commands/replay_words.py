@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from xds_server.model import TOTAL_WEIGHT, Row
+from xds_server.operator.printable import plain
 from xds_server.record.replay import Change, Comparison, Run
 
 Json = dict[str, Any]
@@ -22,7 +23,7 @@ def run_lines(runs: Sequence[Run]) -> Iterator[str]:
     for run in runs:
         lost = f" ({run.lost_before} steps before it were not recorded)" if run.lost_before else ""
         yield f"{clock(run.began)} to {clock(run.ended)}: process {run.process}, version {run.version}{lost}"
-        yield from (f"  {clock(wall)}  {event.severity:7}  {event.message}" for wall, event in run.events)
+        yield from (f"  {clock(wall)}  {event.severity:7}  {plain(event.message)}" for wall, event in run.events)
         if run.difference is None:
             yield f"  {run.steps:,} steps, {run.decisions:,} decisions: all the same again"
             continue

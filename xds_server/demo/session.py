@@ -206,7 +206,7 @@ class Session:
     async def inject_text(self, text: str) -> str:
         """Apply `KIND[:ARG]:TARGET` now; return what to tell the person who asked."""
         try:
-            fault = faults.parse_now(text.strip(), round(self.elapsed_s, 1))
+            fault = faults.parse_now(text.strip(), int(self.elapsed_s * 10) / 10)  # never after it happens
             await self.inject(fault)
         except (FaultError, DemoError) as problem:
             return f"refused: {problem}"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from xds_server.demo.faults import Fault, Kind
 from xds_server.demo.http1 import UnreachableError, fetch
-from xds_server.demo.processes import Child, DemoError, check, stop_all, until
+from xds_server.demo.processes import INSTALL, Child, DemoError, check, stop_all, until
 from xds_server.demo.topology import (
     CONTROL_PLANE,
     DEMAND_SHARE,
@@ -28,7 +28,6 @@ from xds_server.demo.topology import (
 from xds_server.demo.watch import ControlPlaneWatch, EnvoyWatch
 
 _START_LIMIT_S = 40.0
-INSTALL = "pip install 'xds-server[demo]'"
 
 
 def script(name: str) -> str:

@@ -81,7 +81,8 @@ def _words(row: Json) -> str:
     if row["source"] == "lrs":
         return f"{rate(row['issued_rps'])}/s issued, {rate(row['failed_rps'])}/s failed"
     if row["source"] == "als":
-        return f"{rate(row['requests_rps'])}/s, {rate(row['failed_rps'])}/s failed, p99 {row['p99_ms']:g} ms"
+        sampled = f"about {rate(row['requests_rps'])}/s by a sample"
+        return f"{sampled}, {rate(row['failed_rps'])}/s failed, p99 {row['p99_ms']:.3g} ms"
     return _AGENT_SAYS[row["healthy"]]
 
 

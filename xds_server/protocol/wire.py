@@ -75,7 +75,7 @@ def error_text(message: Any) -> str | None:
     """Return why a client rejects a response, in its words as far as they are kept; None if it does not."""
     if not message.HasField("error_detail"):
         return None
-    words: str = message.error_detail.message
+    words: str = message.error_detail.message.strip()  # Envoy's end in a line break
     return (words if len(words) <= MOST_ERROR else f"{words[:MOST_ERROR]}…") or f"code {message.error_detail.code}"
 
 

@@ -1,17 +1,12 @@
-"""The policy file: its text, or the reason why it cannot be read. How it is watched: watch.py.
-
-Deletion settles like every change, so an editor that removes and writes anew is seen as one change. What is handed on
-is changed content, not changed dates.
-"""
+"""The policy file: its text, or the reason why it cannot be read. How it is watched: watch.py."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xds_server.signals.watch import INTERVAL_S, Stamp, Watch, look, stamp_of, why
+from xds_server.signals.watch import Stamp, look, stamp_of, why
 
 MAX_BYTES = 8 * 1024 * 1024
 """The largest policy that parsing accepts; one byte more is read, so that parsing can say that it is too large."""
@@ -34,22 +29,6 @@ class PolicyUnreadable:
 
 
 Found = PolicyText | PolicyUnreadable
-
-
-class PolicyFile:
-    """Watches one path and hands what it finds to `emit`, once per change."""
-
-    def __init__(self, path: Path, emit: Callable[[Found], None], interval_s: float = INTERVAL_S) -> None:
-        self._watch = Watch(lambda: look(path), lambda: read_stamped(path), emit, interval_s)
-
-    async def run(self) -> None:
-        """Watch until cancelled."""
-        await self._watch.run()
-
-
-def read_policy(path: Path) -> Found:
-    """Read the file once, now."""
-    return read_stamped(path)[0]
 
 
 def read_stamped(path: Path) -> tuple[Found, Stamp]:

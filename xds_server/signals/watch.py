@@ -7,7 +7,9 @@ every 250 ms costs nothing.
 
 A writer may be half done when we look. Things are read only when two looks in a row say the same, and what was read is
 thrown away if a look says something else meanwhile. That also makes modification times old enough to be trusted: a
-later write cannot have the same one. What is there at the first look is read at once.
+later write cannot have the same one. What is there at the first look is read at once. Deletion settles like every
+change, so an editor that removes and writes anew is seen as one change. What is handed on is changed content, not
+changed dates.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What must outlive the process: orders, the controller's memory, the policies that were in force. One SQLite file.
 
 It is small and every commit waits for the disk, so that what was acknowledged is there after a power cut. History,
-which is large and may lose its last second, is in a file of its own (history.py): its size, its trimming and its damage
+which is large and may lose its last second, is in a file of its own (history/): its size, its trimming and its damage
 are not the business of orders.
 
 Orders and memory are documents, replaced whole: they are read once, at the start, and everything in them is needed
