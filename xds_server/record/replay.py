@@ -170,8 +170,10 @@ def _changes(
     known: dict[tuple[str, str], tuple[Row | None, Row | None]],
     wall: float,
 ) -> Iterator[Change]:
-    """Yield what differs otherwise than before, and what has come to agree."""
-    regions = tuple(sorted({*(actual.regions if actual else ()), *(other.regions if other else ())}))
+    """Yield what differs otherwise than before, and what has come to agree; nothing before the first decision."""
+    if actual is None:
+        return
+    regions = tuple(sorted({*actual.regions, *(other.regions if other else ())}))
     was, would = _rows(actual, regions), _rows(other, regions)
     for place in sorted(was.keys() | would.keys()):
         pair = was.get(place), would.get(place)
