@@ -55,6 +55,12 @@ services:
 """
 
 
+PAGE = (HERE.parents[1] / "docs" / "own-resources.md").read_text()
+OWN_HOST = "reports.demo"
+OWN = next(text for text in PAGE.split("```") if OWN_HOST in text and text.startswith("yaml")).removeprefix("yaml\n")
+"""A listener of the operator's own for gRPC clients, as the docs have it: its routes go to one region."""
+
+
 class Process:
     """One child process; `start` may be called again after it has ended."""
 
@@ -144,7 +150,11 @@ class Stage:
         }
         self.capacities(70, 60)
         state = str(directory / "state")
+        own = directory / "own"
+        own.mkdir()
+        (own / "reports.yaml").write_text(OWN)
         arguments = [str(self._policy), "--xds", self._xds, "--admin", self._admin, "--state-dir", state]
+        arguments += ["--resources", str(own)]
         self.control_plane = Process(str(PROGRAM), "serve", *arguments, "--log-level", "error")
         for process in (*self.backends.values(), self.control_plane):
             stack.callback(process.kill)

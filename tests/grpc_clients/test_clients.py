@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 
-from tests.grpc_clients.stage import CLIENTS, HOME, LAST, NEXT, Counts, Stage
+import pytest
+
+from tests.grpc_clients.stage import CLIENTS, HOME, LAST, NEXT, OWN_HOST, Counts, Stage
 
 TOLERANCE = 0.05
 """Of 1,500 calls at a share of 70 %, one standard deviation is 1.2 %."""
@@ -112,3 +114,10 @@ def test_refuse_in_an_overload_what_does_not_fit_and_try_none_of_it_again(stage:
         refused = sum(counts.failed.values())
         assert abs(refused / CALLS - 0.29) < TOLERANCE, (counts.failed, counts.served)
         assert all(said.startswith("UNAVAILABLE") for said in counts.failed), counts.failed
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_resolve_a_name_of_the_operators_own(stage: Stage, name: str) -> None:
+    with stage.another(name, OWN_HOST) as caller:
+        counts = caller.call(50)
+    assert (counts.failed, set(counts.served)) == ({}, {NEXT})

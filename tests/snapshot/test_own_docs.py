@@ -10,6 +10,7 @@ import pytest
 from tests.support.decisions import policy, service
 from xds_server.operator.views import short_type
 from xds_server.policy.reference import table
+from xds_server.policy.types import Taker
 from xds_server.signals.resource_folder import MAX_FILES, MAX_TOTAL_BYTES
 from xds_server.snapshot.own.draft import NOUNS
 from xds_server.snapshot.own.files import FILE, VIEWS, merge
@@ -41,6 +42,12 @@ def test_limits_on_the_page_are_the_limits() -> None:
 
 
 def test_the_example_on_the_page_is_good() -> None:
-    example, *_ = re.findall(r"```yaml\n(views.*?)```", PATH.read_text(), re.DOTALL)
+    example, _ = re.findall(r"```yaml\n(views.*?)```", PATH.read_text(), re.DOTALL)
     (resource,) = merge(policy([service()]), [("page", example.encode())]).policy.own
     assert (resource.name, resource.fleets, resource.regions) == ("application", ("default",), ("us-east-1",))
+
+
+def test_the_example_for_grpc_clients_is_good() -> None:
+    _, example = re.findall(r"```yaml\n(views.*?)```", PATH.read_text(), re.DOTALL)
+    (resource,) = merge(policy([service()]), [("page", example.encode())]).policy.own
+    assert (resource.name, resource.clients) == ("reports.demo", (Taker.GRPC,))

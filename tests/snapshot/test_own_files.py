@@ -73,6 +73,52 @@ def test_own_resources_are_in_the_snapshots_of_their_views_and_in_no_other() -> 
     assert {view for view, names in has.items() if "near" in names} == {("web", "us-east-1"), ("web", "sa-east-1")}
 
 
+MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def api_listener(name: str, route: str) -> str:
+    rds = f"rds: {{route_config_name: {route}, config_source: {{ads: {{}}}}}}"
+    manager = f'{{"@type": {MANAGER}, stat_prefix: s, {rds}}}'
+    return f'{{"@type": {LISTENER}, name: {name}, api_listener: {{api_listener: {manager}}}}}'
+
+
+def test_grpc_clients_get_what_names_them_and_nothing_else() -> None:
+    grpc, both = ("views: {clients: [grpc]}\n", "views: {clients: [grpc, envoy], regions: [us-east-1]}\n")
+    own = merged(one(cluster("for-envoys")), one(cluster("for-grpc"), grpc), one(cluster("for-both"), both)).policy
+    decision, found = even(own), addresses(own)
+
+    def named(region: str, kind: str) -> set[str]:
+        return {
+            name
+            for name in build(own, decision, ViewKey("web", region, kind), found).resources[TypeUrl.CLUSTER]
+            if "for" in name
+        }
+
+    assert named("us-east-1", "envoy") == {"for-envoys", "for-both"}
+    assert named("us-east-1", "grpc") == {"for-grpc", "for-both"}
+    assert named("eu-west-1", "grpc") == {"for-grpc"}
+    assert merged(one(cluster("a")), one(cluster("a"), grpc)).policy.own  # no client gets both
+    before, after = merged(one(cluster("a"), grpc)).policy, merged(one(cluster("a"))).policy
+    assert {*changes(before, after)} == {"resources.Cluster.a (grpc): removed", "resources.Cluster.a: added"}
+    assert before.digest != after.digest
+
+
+def test_names_of_grpc_clients_are_their_own() -> None:
+    grpc = "views: {clients: [grpc]}\n"
+    listening, (taken,) = one(api_listener("reports.demo", "checkout"), grpc), POLICY.services["checkout"].hosts[:1]
+    assert merged(listening).policy.own[0].needs == ((TypeUrl.ROUTE, "checkout"),)
+    (problem,) = problems(one(api_listener(taken, "checkout"), grpc))
+    assert f'listener "{taken}" is the name of what the policy itself makes' in problem
+    (problem,) = problems(listening.replace("clients: [grpc]", "clients: [envoy]"))
+    assert 'there is no route configuration "checkout" in view default/' in problem
+    (problem,) = problems(one(route_to("mine"), grpc), one(cluster("mine")))
+    assert '"mine" in view default/ap-southeast-1 of gRPC clients and 7 more' in problem
+    (problem,) = problems(
+        one(f'{{"@type": {SECRET}, name: s, generic_secret: {{secret: {{inline_string: x}}}}}}', grpc)
+    )
+    assert "gRPC clients do not ask for a secret; take grpc from the clients" in problem
+
+
 def test_what_is_ours_does_not_change_beside_own_resources() -> None:
     view = ViewKey("web", "us-east-1")
     own = merged(one(route_to("checkout@us-east-1"))).policy

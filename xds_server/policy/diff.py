@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 
 from xds_server.model import Endpoint
-from xds_server.policy.types import Fleet, OwnResource, Policy
+from xds_server.policy.types import Fleet, OwnResource, Policy, Taker
 
 _SHARES = frozenset({"reserve", "min_change", "half_open", "budget", "canary", "access_logs"})
 """Fields that a policy gives as percentages. Those that end in `_ms` are durations, in `_rps` rates."""
@@ -49,6 +49,7 @@ def _own(before: Policy, after: Policy) -> Iterator[str]:
 
 def _title(resource: OwnResource) -> str:
     views = [",".join(names) for names in (resource.fleets, resource.regions) if names is not None]
+    views += [] if resource.clients == (Taker.ENVOY,) else [",".join(resource.clients)]
     return f"resources.{resource.type_url.rpartition('.')[2]}.{resource.name}" + (
         f" ({'/'.join(views)})" if views else ""
     )

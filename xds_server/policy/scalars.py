@@ -9,7 +9,7 @@ from typing import Any
 from xds_server.policy import units, weeks
 from xds_server.policy.errors import quoted
 from xds_server.policy.kinds import Scalar, Tree
-from xds_server.policy.types import OnHarm, OverloadMode, ProbeKind, Protocol
+from xds_server.policy.types import OnHarm, OverloadMode, ProbeKind, Protocol, Taker
 
 VERSION = 1
 
@@ -78,7 +78,7 @@ def count(low: int, high: int) -> Scalar:
     return Scalar(form, convert, {"type": "integer", "minimum": low, "maximum": high}, "number")
 
 
-Choice = Protocol | ProbeKind | OnHarm | OverloadMode
+Choice = Protocol | ProbeKind | OnHarm | OverloadMode | Taker
 
 
 def choice(choices: type[Choice]) -> Scalar:

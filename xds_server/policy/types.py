@@ -187,9 +187,16 @@ class Client:
     agent: bool = False
 
 
+class Taker(StrEnum):
+    """Who may take a resource that the operator wrote."""
+
+    ENVOY = "envoy"
+    GRPC = "grpc"
+
+
 @dataclass(frozen=True, slots=True)
 class OwnResource:
-    """A resource that the operator wrote in Envoy's own form, for the Envoys of some fleets and regions (None: all).
+    """A resource that the operator wrote in Envoy's own form, for the clients of some fleets and regions (None: all).
 
     `body` is opaque here: the serialized message, which may hold a secret. `needs` are type and name of what it refers
     to, `aliases` other names that it may be asked for by. Made by `snapshot/own`, and by `snapshot/tls.py` of services'
@@ -204,10 +211,12 @@ class OwnResource:
     aliases: tuple[str, ...] = ()
     fleets: tuple[str, ...] | None = None
     regions: tuple[str, ...] | None = None
+    clients: tuple[Taker, ...] = (Taker.ENVOY,)
 
-    def goes_to(self, fleet: str, region: str) -> bool:
-        """Return whether the Envoys of that fleet and region get it."""
-        return (self.fleets is None or fleet in self.fleets) and (self.regions is None or region in self.regions)
+    def goes_to(self, fleet: str, region: str, taker: Taker = Taker.ENVOY) -> bool:
+        """Return whether such clients of that fleet and region get it."""
+        here = (self.fleets is None or fleet in self.fleets) and (self.regions is None or region in self.regions)
+        return here and taker in self.clients
 
 
 class OnHarm(StrEnum):

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 
 from xds_server.decision.protection import HEADROOM, per_try_timeout_ms
 from xds_server.model import Address, Decision, Endpoint, Protection, Row, ServiceDecision, Shed, Target, ViewKey
-from xds_server.policy.types import Deployment, Fleet, OwnResource, Policy, Service
+from xds_server.policy.types import Deployment, Fleet, OwnResource, Policy, Service, Taker
 from xds_server.snapshot import grpc_view, listeners, routes, runtime
 from xds_server.snapshot.clusters import cluster_name, cluster_rest, named
 from xds_server.snapshot.endpoints import Encoded, assignment, encode_hosts, hosts_of, is_host_name
@@ -153,7 +153,8 @@ class Builder:
         if view.kind != GRPC:
             sizes = {(size.fleet, size.region): size.envoys for size in decision.sizes}
             runtime_layer = self._runtime(view, facts, sizes.get((view.fleet, view.region), 1))
-            resources += [self._listener(fleet), self._routes(view, parts), runtime_layer, *self._own(policy, view)]
+            resources += [self._listener(fleet), self._routes(view, parts), runtime_layer]
+        resources += self._own(policy, view)
         if takes_virtual_hosts(view.kind) and not parts:
             resources.append(_no_virtual_host())
         return self._memo.get(("snapshot", view), resources, lambda: _consistent(Snapshot.of(resources)))
@@ -299,7 +300,8 @@ class Builder:
         """Return what the operator serves beside ours in one view: the same objects in every view that gets it."""
         made = self._memo.get("own", policy.own, lambda: tuple(_own_resource(own) for own in policy.own))
         pairs = zip(policy.own, made, strict=True)
-        return (resource for own, resource in pairs if own.goes_to(view.fleet, view.region))
+        taker = Taker.GRPC if view.kind == GRPC else Taker.ENVOY
+        return (resource for own, resource in pairs if own.goes_to(view.fleet, view.region, taker))
 
 
 def _virtual_host(service: Service, rest: bytes, clusters: tuple[Key, ...]) -> Resource:

@@ -1,15 +1,19 @@
 """What takes all files and the policy to judge: names that are taken, and names that nothing stands for.
 
-A name may stand for two things as long as no Envoy gets both: that is how a region has a certificate of its own. The
+A name may stand for two things as long as no client gets both: that is how a region has a certificate of its own. The
 names that follow from the policy are the same in every region, because every region may send to every other.
+
+gRPC clients get nothing unless a file names them: what is written for Envoys is nothing to them, or worse. They ask for
+four types only (gRFC A27), so a file that names them may define no others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from xds_server.policy.errors import quoted
-from xds_server.policy.types import Fleet, OwnResource, Policy
+from xds_server.policy.types import Fleet, OwnResource, Policy, Taker
 from xds_server.snapshot.bootstrap import XDS_CLUSTER
 from xds_server.snapshot.clusters import cluster_name
 from xds_server.snapshot.listeners import LISTENER, ROUTE_CONFIGURATION
@@ -18,6 +22,9 @@ from xds_server.snapshot.own.message import Reference
 from xds_server.snapshot.resource import Key, TypeUrl
 from xds_server.snapshot.runtime import LAYER
 from xds_server.snapshot.tls import secrets_of
+
+FOR_GRPC = frozenset({TypeUrl.LISTENER, TypeUrl.ROUTE, TypeUrl.CLUSTER, TypeUrl.ENDPOINT})
+"""The types that a gRPC client without a proxy asks for."""
 
 
 def check(drafts: list[Draft], policy: Policy) -> None:
@@ -35,7 +42,11 @@ class _Names:
 
     def __init__(self, drafts: list[Draft], policy: Policy) -> None:
         self._policy = policy
-        self._ours = {name: _ours(policy, fleet) for name, fleet in policy.fleets.items()}
+        self._ours = {
+            (name, taker): ours(policy, fleet)
+            for name, fleet in policy.fleets.items()
+            for taker, ours in ((Taker.ENVOY, _of_envoys), (Taker.GRPC, _of_grpc))
+        }
         self._own: dict[Key, list[Draft]] = {}
         for draft in drafts:
             self._own.setdefault(draft.key, []).append(draft)
@@ -43,7 +54,12 @@ class _Names:
 
     def check(self, draft: Draft) -> None:
         """Note if the name of a resource is taken."""
-        if draft.key == (TypeUrl.CLUSTER, XDS_CLUSTER) or any(draft.key in ours for ours in self._ours.values()):
+        if Taker.GRPC in draft.resource.clients and draft.key.type_url not in FOR_GRPC:
+            draft.wrong(
+                draft.at, f"gRPC clients do not ask for a {NOUNS[draft.key.type_url]}; take grpc from the clients"
+            )
+        ours = (names for (_, taker), names in self._ours.items() if taker in draft.resource.clients)
+        if draft.key == (TypeUrl.CLUSTER, XDS_CLUSTER) or any(draft.key in names for names in ours):
             draft.wrong(draft.at, f"{draft.title} is the name of what the policy itself makes; choose another")
         if draft.key.type_url == TypeUrl.VIRTUAL_HOST and draft.key.name.startswith(f"{ROUTE_CONFIGURATION}/"):
             draft.wrong(draft.at, f"the virtual hosts of {ROUTE_CONFIGURATION} follow from the policy; add a service")
@@ -52,7 +68,7 @@ class _Names:
                 return
             if any(other.resource.goes_to(*view) for view in _views(draft.resource, self._policy)):
                 where = f"{other.reading.source}:{other.at.node.line}"
-                draft.wrong(draft.at, f"{draft.title} is defined already at {where} for the same Envoys; rename one")
+                draft.wrong(draft.at, f"{draft.title} is defined already at {where} for the same clients; rename one")
                 return
 
     def check_reference(self, draft: Draft, reference: Reference) -> None:
@@ -60,13 +76,13 @@ class _Names:
         key = reference.need.key
         own = [other.resource for other in self._own.get(key, ())]
         lacking = [
-            (fleet, region)
-            for fleet, region in _views(draft.resource, self._policy)
-            if key not in self._ours[fleet] and not any(resource.goes_to(fleet, region) for resource in own)
+            view
+            for view in _views(draft.resource, self._policy)
+            if key not in self._ours[view.fleet, view.taker] and not any(resource.goes_to(*view) for resource in own)
         ]
         if lacking:
             more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-            what = f"{NOUNS[key.type_url]} {quoted(key.name)} in view {'/'.join(lacking[0])}{more}"
+            what = f"{NOUNS[key.type_url]} {quoted(key.name)} in view {lacking[0]}{more}"
             draft.wrong(reference.place, f"there is no {what}{self._fix(draft, key)}")
 
     def _fix(self, draft: Draft, key: Key) -> str:
@@ -78,19 +94,42 @@ class _Names:
         return fix + (", or list it under in_bootstrap" if key.type_url == TypeUrl.CLUSTER else "")
 
 
-def _ours(policy: Policy, fleet: Fleet) -> frozenset[Key]:
-    """Return the names that follow from the policy for one fleet, in every region."""
+class _View(NamedTuple):
+    """Clients of one kind in one region."""
+
+    fleet: str
+    region: str
+    taker: Taker
+
+    def __str__(self) -> str:
+        return f"{self.fleet}/{self.region}" + (" of gRPC clients" if self.taker is Taker.GRPC else "")
+
+
+def _of_envoys(policy: Policy, fleet: Fleet) -> frozenset[Key]:
+    """Return the names that follow from the policy for the Envoys of one fleet, in every region."""
+    plain = [Key(TypeUrl.LISTENER, LISTENER), Key(TypeUrl.ROUTE, ROUTE_CONFIGURATION), Key(TypeUrl.RUNTIME, LAYER)]
+    secrets = [key for service in policy.services_of(fleet) for key in secrets_of(service)]
+    return frozenset([*plain, *secrets, *_clusters(policy, fleet)])
+
+
+def _of_grpc(policy: Policy, fleet: Fleet) -> frozenset[Key]:
+    """Return the names that follow from the policy for the gRPC clients of one fleet, in every region."""
     services = policy.services_of(fleet)
-    clusters = [cluster_name(service.name, region) for service in services for region in service.deployments]
-    return frozenset(
-        [Key(TypeUrl.LISTENER, LISTENER), Key(TypeUrl.ROUTE, ROUTE_CONFIGURATION), Key(TypeUrl.RUNTIME, LAYER)]
-        + [key for service in services for key in secrets_of(service)]
-        + [Key(type_url, name) for name in clusters for type_url in (TypeUrl.CLUSTER, TypeUrl.ENDPOINT)]
-    )
+    hosts = [Key(TypeUrl.LISTENER, host) for service in services for host in service.hosts]
+    return frozenset([*hosts, *(Key(TypeUrl.ROUTE, service.name) for service in services), *_clusters(policy, fleet)])
 
 
-def _views(resource: OwnResource, policy: Policy) -> Iterator[tuple[str, str]]:
-    return ((f, r) for f in policy.fleets for r in policy.regions if resource.goes_to(f, r))
+def _clusters(policy: Policy, fleet: Fleet) -> Iterator[Key]:
+    """Yield the region clusters of a fleet and their assignments."""
+    for service in policy.services_of(fleet):
+        for region in service.deployments:
+            name = cluster_name(service.name, region)
+            yield from (Key(TypeUrl.CLUSTER, name), Key(TypeUrl.ENDPOINT, name))
+
+
+def _views(resource: OwnResource, policy: Policy) -> Iterator[_View]:
+    every = (_View(fleet, region, taker) for fleet in policy.fleets for region in policy.regions for taker in Taker)
+    return (view for view in every if resource.goes_to(*view))
 
 
 def _check_address(draft: Draft, policy: Policy) -> None:
@@ -98,7 +137,7 @@ def _check_address(draft: Draft, policy: Policy) -> None:
     if draft.resource.type_url != TypeUrl.LISTENER:
         return
     address = draft.message.address.socket_address
-    taken = {policy.fleets[fleet] for fleet, _ in _views(draft.resource, policy)}
+    taken = {policy.fleets[view.fleet] for view in _views(draft.resource, policy) if view.taker is Taker.ENVOY}
     for fleet in sorted(taken, key=lambda fleet: fleet.name):
         if (address.address, address.port_value) == (fleet.listen_host, fleet.listen_port):
             taken_by = f"{fleet.listen_host}:{fleet.listen_port}, where fleet {fleet.name} does"

@@ -2,7 +2,7 @@
 
 A file says what it defines and who gets it:
 
-    views: {fleets: [web], regions: [us-east-1]}      # optional: without it every Envoy
+    views: {fleets: [web], regions: [us-east-1], clients: [envoy]}    # optional: without it every Envoy
     in_bootstrap: [zipkin]                            # optional: names that Envoy's own bootstrap defines
     resources:
       - "@type": type.googleapis.com/envoy.config.listener.v3.Listener
@@ -32,8 +32,9 @@ from xds_server.policy.kinds import Key as Entry
 from xds_server.policy.kinds import ListOf, Section, Tree
 from xds_server.policy.nodes import Form, ListNode, MapNode, Node, ScalarNode, compose
 from xds_server.policy.reading import Reading, below
+from xds_server.policy.scalars import choice
 from xds_server.policy.scalars import name as plain_name
-from xds_server.policy.types import OwnResource, Policy
+from xds_server.policy.types import OwnResource, Policy, Taker
 from xds_server.snapshot.bootstrap import XDS_CLUSTER
 from xds_server.snapshot.own.check import check
 from xds_server.snapshot.own.draft import NOUNS, Draft
@@ -68,9 +69,14 @@ class Resources:
 
 VIEWS = Section(
     (
-        Entry("fleets", ListOf(plain_name(), "[web]"), "Only Envoys of these fleets get them. Without it, all."),
+        Entry("fleets", ListOf(plain_name(), "[web]"), "Only clients of these fleets get them. Without it, all."),
         Entry(
-            "regions", ListOf(plain_name(), "[us-east-1]"), "Only Envoys in these regions get them. Without it, all."
+            "regions", ListOf(plain_name(), "[us-east-1]"), "Only clients in these regions get them. Without it, all."
+        ),
+        Entry(
+            "clients",
+            ListOf(choice(Taker), "[envoy, grpc]"),
+            "What gets them: `envoy`, `grpc` (an application without a proxy) or both. Without it, Envoys alone.",
         ),
     )
 )
@@ -115,12 +121,17 @@ def merge(policy: Policy, files: Iterable[tuple[str, bytes]]) -> Merged:
 
 
 def _order(own: OwnResource) -> tuple[object, ...]:
-    return own.type_url, own.name, own.fleets or (), own.regions or ()
+    return own.type_url, own.name, own.fleets or (), own.regions or (), own.clients
 
 
 def _digest(digest: str, own: tuple[OwnResource, ...]) -> str:
-    parts = (f"{r.type_url}\0{r.name}\0{r.version}\0{r.fleets}\0{r.regions}\0{r.needs}" for r in own)
+    parts = (f"{r.type_url}\0{r.name}\0{r.version}\0{r.fleets}\0{r.regions}\0{r.needs}{_said(r.clients)}" for r in own)
     return hashlib.sha256("\n".join((digest, *parts)).encode()).hexdigest()[:16]
+
+
+def _said(clients: tuple[Taker, ...]) -> str:
+    """Return what tells who takes a resource, if not Envoys alone: digests from before there was a choice hold."""
+    return "" if clients == (Taker.ENVOY,) else f"\0{','.join(clients)}"
 
 
 def _in_order(problems: Iterable[Problem]) -> list[Problem]:
@@ -147,12 +158,13 @@ def _file(text: bytes, reading: Reading, policy: Policy) -> Iterator[Draft]:
     views = tree.get("views", {})
     fleets = _chosen(views.get("fleets"), policy.fleets, "fleet", reading)
     regions = _chosen(views.get("regions"), policy.regions, "region", reading)
+    clients = tuple(sorted({taker for taker, _ in views.get("clients", ())})) or (Taker.ENVOY,)
     elsewhere = frozenset(name for name, _ in tree.get("in_bootstrap", ())) | {XDS_CLUSTER}
     reader = Reader(reading, Rules())
     for index, node in enumerate(tree["resources"].items if "resources" in tree else ()):
         draft = _resource(Place(node, f"resources[{index}]"), reader, reading, elsewhere)
         if draft is not None:
-            yield draft._replace(resource=replace(draft.resource, fleets=fleets, regions=regions))
+            yield draft._replace(resource=replace(draft.resource, fleets=fleets, regions=regions, clients=clients))
 
 
 def _chosen(given: Any, known: Iterable[str], noun: str, reading: Reading) -> tuple[str, ...] | None:
