@@ -21,6 +21,7 @@ def picture(events: int = 40, refused: tuple[str, ...] = ()) -> Picture:
     reason = "2 of 2 endpoints failed: 127.0.0.1:12345 connection refused, 127.0.0.1:12346 connection refused"
     regions = [RegionPicture(region, "healthy", "2 of 2 endpoints answer", 50.0, "") for region in REGIONS]
     regions[0] = RegionPicture("us-east-1", "down", reason, 0.0, "blackhole")
+    regions[1] = RegionPicture("eu-west-1", "healthy", "2 of 2 endpoints answer", 50.0, "cut:ap-southeast-1")
     return Picture(
         elapsed_s=754.0,
         duration_s=None,
@@ -69,6 +70,7 @@ def test_the_screen_fits_and_shows_what_matters(width: int, height: int) -> None
         "us-east-1 down: 2 of 2 endpoints failed",
         "67 %",
         "blackhole",
+        "cut:ap",
         "event 39",
         POLICY,
         "http://127.0.0.1:12345",

@@ -122,9 +122,15 @@ def _regions(picture: Picture) -> Table:
             Text(line.health, style=_STYLE.get(line.health, "")),
             f"{line.served_rps:.0f}",
             *(_share(picture, view, line.region) for view in REGIONS),
-            Text(line.fault, style="red"),
+            Text(_fault(line.fault), style="red"),
         )
     return table
+
+
+def _fault(name: str) -> str:
+    """Return the name of a fault with the view that is cut off, if there is one, in short."""
+    kind, colon, arg = name.partition(":")
+    return f"{kind}{colon}{_SHORT.get(arg, arg)}"
 
 
 def _share(picture: Picture, view: str, region: str) -> Text:
