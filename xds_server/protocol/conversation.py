@@ -91,6 +91,7 @@ class Conversation(ABC, Generic[R, S]):
         self._warming = NOBODY
         self._moves = 0
         self._offered: Offering | None = None
+        self._unheard = False
 
     @property
     def identified(self) -> bool:
@@ -114,7 +115,8 @@ class Conversation(ABC, Generic[R, S]):
         if self._offered is not None and self._offered.snapshot is snapshot:
             return ()
         offering = self._offered = self._sharing.offering(snapshot)
-        self._hear_of_users(offering)
+        if self._unheard:
+            self._hear_of_users(offering)
         responses = []
         for state in self._order:
             if state.flight is None and not self._at_rest(offering, state):
@@ -230,6 +232,7 @@ class Conversation(ABC, Generic[R, S]):
 
     def _begin(self, state: S) -> S:
         self._moves += 1
+        self._unheard |= bool(state.claim)
         self._types[state.type_url] = state
         if state.type_url == TypeUrl.CLUSTER:
             self._clusters = state
@@ -285,6 +288,7 @@ class Conversation(ABC, Generic[R, S]):
             if state.claim and state is not self._clusters and state is not self._endpoints:
                 self._believe(state, self._around(offering, state))
                 self._moves += 1
+        self._unheard = False
 
     def _owe_assignments(self) -> None:
         """Have the assignments of changed clusters sent again, as soon as it is known what the client has of them."""

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 from xds_server.protocol.events import Version
@@ -95,11 +94,8 @@ class Plan:
     aliases: tuple[tuple[str, str], ...] = ()
     quiet: bool = False
     """Whether the client refers to the same things before and after: a change of weights, say."""
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """Return the names of what is new to the client, or was asked for anew."""
-        return frozenset(name for name, _ in self.changed)
+    names: frozenset[str] = frozenset()
+    """Those of `changed`: one object for all plans with the same names."""
 
 
 def plan(scene: Scene) -> Plan:

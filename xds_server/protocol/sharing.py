@@ -123,7 +123,8 @@ class Sharing:
         made = delta_plan(scene) if scene.delta else plan(scene)
         after = self._canonical(scene.type_url, made.after)
         quiet = scene.held.needs == after.needs == scene.last.needs
-        made = replace(made, after=after, quiet=quiet)
+        names = self._one(frozenset(name for name, _ in made.changed))
+        made = replace(made, after=after, quiet=quiet, names=names)
         return self._plans.put(scene, made, _weight(scene))
 
     def within(self, type_url: str, holding: Holding, subscription: Subscription) -> Holding:
@@ -191,11 +192,16 @@ class Sharing:
 
     def names(self, names: frozenset[str]) -> frozenset[str]:
         """Return an equal set that others may hold too. Raises ProtocolError if a name is too long."""
+        one = self._one(names)
+        if one is names and max(map(len, names), default=0) > MOST_NAME:
+            raise ProtocolError(Code.INVALID_ARGUMENT, f"a resource name has more than {MOST_NAME} characters")
+        return one
+
+    def _one(self, names: frozenset[str]) -> frozenset[str]:
+        """Return the one object for equal sets."""
         known = self._names.get(hash(names))
         if known == names:
             return known
-        if max(map(len, names), default=0) > MOST_NAME:
-            raise ProtocolError(Code.INVALID_ARGUMENT, f"a resource name has more than {MOST_NAME} characters")
         self._names[hash(names)] = names
         return names
 
