@@ -145,6 +145,28 @@ class TestNonces:
         peer.acks("E", "a", "b")
         assert peer.sees(TWO) == ["E 2: b=1"]
 
+    def test_a_name_dropped_and_taken_up_again_behind_a_response_is_answered(self) -> None:
+        peer = Peer(agent="grpc")
+        peer.asks("E", "a", "b")
+        peer.settles(TWO)
+        changed = world("E a=2", "E b=1")
+        assert peer.sees(changed) == ["E 2: a=2"]
+        peer.asks("E", "a", nonce="1")  # before it has seen the response
+        peer.asks("E", "a", "b", nonce="1")
+        peer.acks("E")
+        assert peer.sees(changed) == ["E 3: b=1"]
+
+    def test_what_was_under_way_when_it_was_dropped_and_taken_up_again_came(self) -> None:
+        peer = Peer(agent="grpc")
+        peer.asks("E", "a", "b")
+        peer.settles(TWO)
+        changed = world("E a=1", "E b=2")
+        assert peer.sees(changed) == ["E 2: b=2"]
+        peer.asks("E", "a", nonce="1")
+        peer.asks("E", "a", "b", nonce="1")
+        peer.acks("E")
+        assert peer.sees(changed) == []
+
     def test_a_change_of_names_before_any_response_counts(self) -> None:
         peer = Peer()
         peer.asks("E", "a")

@@ -10,7 +10,8 @@
 
 Rules, with their sections of Envoy's `xds_protocol` page:
 - A request with an older nonce is ignored whole, names too: it crossed a newer response, and the client repeats its
-  names when it answers that ("Resource updates"). A request without a nonce counts as stale only while a response is
+  names when it answers that ("Resource updates"). But what it did not name it has let go of: if it names that again,
+  it has to be sent. A request without a nonce counts as stale only while a response is
   unanswered.
 - A NACK is known by `error_detail` alone ("ACK/NACK and resource type instance version").
 - Each request states all names of its type; new ones are answered even if the server thinks they are there ("How the
@@ -51,6 +52,7 @@ class SotwStream(Conversation[Request, TypeState]):
         state = self._types.get(request.type_url) or self._begin(TypeState(request.type_url, request.version))
         if state.is_stale(request):
             events.append(self._crossed(request.type_url, request.nonce))
+            self._moves += state.overhear(request.names, self._sharing)
             return tuple(events)
         self._offered = None
         if state.flight is not None:

@@ -254,6 +254,15 @@ class TypeState:
         self.lost |= names
         self.held = sharing.without(self.type_url, self.held, names)
 
+    def overhear(self, names: Set[str], sharing: Sharing) -> bool:
+        """Note what a request that crossed a response does not name; return whether the client had any of it."""
+        if self.full_state or self.subscription.wildcard or self.flight is None:
+            return False
+        gone = self.held.resources.keys() - names - self.flight.plan.names  # what is under way comes to it in any case
+        if gone:
+            self.forget(gone, sharing)
+        return bool(gone)
+
     def renew(self, names: Set[str]) -> None:
         """Note that the client needs these again if it asks for them."""
         wanted = names if self.subscription.wildcard else names & self.subscription.names
