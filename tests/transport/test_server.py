@@ -214,6 +214,24 @@ def test_the_registry_says_who_is_there_and_where_they_are() -> None:
     run(talk)
 
 
+def test_what_was_rejected_is_told_as_long_as_it_is_wanted() -> None:
+    async def talk() -> None:
+        async with house() as home, home.client() as client:
+            good = world("C a=1", "C b=1")
+            home.publisher.publish({VIEW: good})
+            await client.asks("C")
+            await client.acks(await client.reads())
+            home.publisher.publish({VIEW: world("C a=2", "C b=1")})
+            await client.acks(await client.reads(), error="bad cluster")
+            await until(lambda: [each.name for each in home.server.clients()[0].types[0].rejected] == ["a"])
+            home.publisher.publish({VIEW: good})
+            assert home.server.clients()[0].types[0].rejected == ()
+            home.publisher.publish({VIEW: world("C a=2", "C b=1")})
+            assert [each.error for each in home.server.clients()[0].types[0].rejected] == ["bad cluster"]
+
+    run(talk)
+
+
 def test_a_client_moves_to_another_view_when_the_policy_says_so() -> None:
     places = {"us-east-1": VIEW}
 

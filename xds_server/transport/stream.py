@@ -20,6 +20,7 @@ from xds_server.protocol.events import Code, Event, Identified, ProtocolError
 from xds_server.protocol.identity import identities
 from xds_server.protocol.inventory import ResourceStatus
 from xds_server.protocol.sharing import Sharing
+from xds_server.protocol.typestate import TypeStatus
 from xds_server.snapshot.resource import Snapshot
 from xds_server.transport.admission import Admission
 from xds_server.transport.bucket import Bucket
@@ -129,8 +130,8 @@ class ClientStream:
         """Return what operators see of the client, once it has said who it is."""
         if self._node is None or self._view is None:
             return None
-        types, variant = self._conversation.status(), self._conversation.variant
-        latest = self._latest()
+        latest, variant = self._latest(), self._conversation.variant
+        types = tuple(_without_moot(status, latest) for status in self._conversation.status())
         return ClientStatus(
             self._number,
             self._peer,
@@ -236,3 +237,12 @@ class ClientStream:
 
     def _emit(self, what: Event | Connected | Moved | Settled | Closed) -> None:
         self._surroundings.emit(ClientEvent(self._number, self._peer, self._node, self._view, what))
+
+
+def _without_moot(status: TypeStatus, latest: Snapshot | None) -> TypeStatus:
+    """Leave out what a client rejected and is not to have any more: after a rollback it keeps nothing out."""
+    if not status.rejected or latest is None:
+        return status
+    wanted = latest.resources.get(status.type_url, {})
+    kept = tuple(one for one in status.rejected if one.name not in wanted or wanted[one.name].version == one.version)
+    return replace(status, rejected=kept)
