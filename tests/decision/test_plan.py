@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.decision.oracle import least_cost
 from xds_server.decision.allocation import FITS, FORBIDDEN, allocate
 from xds_server.decision.apportion import apportion
-from xds_server.decision.plan import Reflex, n_minus_1, reflex
+from xds_server.decision.plan import Reflex, n_minus_1, present, reflex
 from xds_server.model import TOTAL_WEIGHT
 
 Flows = tuple[tuple[int, ...], ...]
@@ -26,7 +26,7 @@ class Case(NamedTuple):
     gone: int
 
     def plan(self) -> Reflex:
-        return reflex(self.capacity, self.cost, self.flows, self.gone)
+        return reflex(self.capacity, self.cost, present(self.flows, self.cost), self.gone)
 
     def outcome(self, plan: Reflex) -> Flows:
         """The flows after Envoy has executed the plan: x_vs + x_vr·p_vs."""
@@ -139,7 +139,10 @@ def test_in_integer_weights_the_outcome_is_the_plan_within_rounding(case: Case) 
 
 @given(cases)
 def test_the_optimum_without_a_region_is_never_worse_than_the_reflex(case: Case) -> None:
-    plan, best = case.plan(), n_minus_1(case.demand, case.capacity, case.cost, case.flows, case.gone)
+    plan, best = (
+        case.plan(),
+        n_minus_1(case.demand, case.capacity, case.cost, present(case.flows, case.cost), case.gone),
+    )
     outcome = case.outcome(plan)
     if not case.serving() or any(not any(row) for row in case.flows):
         return
@@ -158,9 +161,9 @@ def test_losing_a_region_that_carries_nothing_changes_nothing(case: Case) -> Non
     today = allocate(case.demand, case.capacity, case.cost)
     for gone, load in enumerate(today.loads):
         if load == 0 and any(today.loads) and today.ratio == FITS:
-            best = n_minus_1(case.demand, case.capacity, case.cost, today.flows, gone)
+            best = n_minus_1(case.demand, case.capacity, case.cost, present(today.flows, case.cost), gone)
             assert (best.flows, best.ratio, best.added_cost) == (today.flows, FITS, 0.0)
-            plan = reflex(case.capacity, case.cost, today.flows, gone)
+            plan = reflex(case.capacity, case.cost, present(today.flows, case.cost), gone)
             assert plan.ratio == FITS
             assert all(sum(row) == 1 for row in plan.flows)
 
@@ -171,14 +174,14 @@ AT_HOME = ((60, 0, 0, 0), (0, 60, 0, 0), (0, 0, 60, 0), (0, 0, 0, 60))
 
 
 def test_a_lost_region_overflows_to_the_nearest_and_then_the_next() -> None:
-    plan = reflex((100, 100, 100, 100), HOME, AT_HOME, US)
+    plan = reflex((100, 100, 100, 100), HOME, present(AT_HOME, HOME), US)
     assert plan.flows[US] == (0, 40, 0, 20)
     assert plan.overload == 1.0
 
 
 def test_views_with_nothing_there_get_the_nearest_region_with_room() -> None:
     """A stale route may still lead to the cluster. Europe is full after the plan, so its own view passes it by."""
-    plan = reflex((100, 100, 100, 100), HOME, AT_HOME, US)
+    plan = reflex((100, 100, 100, 100), HOME, present(AT_HOME, HOME), US)
     assert plan.flows[EU] == (0, 0, 1, 0)
     assert plan.flows[SA] == (0, 0, 0, 1)
 
@@ -186,34 +189,36 @@ def test_views_with_nothing_there_get_the_nearest_region_with_room() -> None:
 def test_displaced_views_share_what_room_there_is() -> None:
     """Both views want Europe's 30 units of room; the one for which Asia is farther gets them."""
     cost = ((1, 80, 220), (1, 80, 120))
-    plan = reflex((100, 30, 100), cost, ((30, 0, 0), (30, 0, 0)), 0)
+    plan = reflex((100, 30, 100), cost, present(((30, 0, 0), (30, 0, 0)), cost), 0)
     assert plan.flows == ((0, 30, 0), (0, 0, 30))
 
 
 def test_what_does_not_fit_heats_all_alike_and_lowers_nothing() -> None:
     """240 on three times 70: each region ends at 80, eight sevenths of what it should carry."""
-    plan = reflex((70, 70, 70, 70), HOME, AT_HOME, AP)
+    plan = reflex((70, 70, 70, 70), HOME, present(AT_HOME, HOME), AP)
     assert plan.flows[AP] == (20, 20, 0, 20)
     assert plan.ratio == (8, 7)
 
 
 def test_full_regions_still_get_the_plan() -> None:
-    plan = reflex((60, 60, 60, 60), HOME, AT_HOME, AP)
+    plan = reflex((60, 60, 60, 60), HOME, present(AT_HOME, HOME), AP)
     assert plan.flows[AP] == (20, 20, 0, 20)
     assert plan.ratio == (4, 3)
 
 
 def test_a_view_cut_off_from_every_other_region_tries_them_all() -> None:
     cost = ((1, FORBIDDEN, FORBIDDEN, FORBIDDEN), *HOME[1:])
-    plan = reflex((100, 100, 0, 100), cost, AT_HOME, US)
+    plan = reflex((100, 100, 0, 100), cost, present(AT_HOME, cost), US)
     assert plan.flows[US] == (0, 1, 0, 1)
     assert plan.overload == 1.0
 
 
 def test_the_last_region_has_no_plan() -> None:
-    plan = reflex((100, 0), ((1, 80), (80, 1)), ((50, 0), (50, 0)), 0)
+    cost = ((1, 80), (80, 1))
+    now = present(((50, 0), (50, 0)), cost)
+    plan = reflex((100, 0), cost, now, 0)
     assert plan.flows == ((0, 0), (0, 0))
-    best = n_minus_1((50, 50), (100, 0), ((1, 80), (80, 1)), ((50, 0), (50, 0)), 0)
+    best = n_minus_1((50, 50), (100, 0), cost, now, 0)
     assert best.flows == ((0, 0), (0, 0))
     assert best.added_cost == 0.0
 
@@ -223,8 +228,8 @@ def test_the_optimum_moves_others_out_of_the_way_which_the_reflex_cannot() -> No
     cost = ((1, 80, 300), (80, 1, 2), (300, 160, 1))
     in_force = ((60, 0, 0), (0, 60, 0), (0, 0, 10))
     capacity = (60, 60, 100)
-    assert reflex(capacity, cost, in_force, 0).flows[0] == (0, 0, 60)
-    best = n_minus_1((60, 60, 10), capacity, cost, in_force, 0)
+    assert reflex(capacity, cost, present(in_force, cost), 0).flows[0] == (0, 0, 60)
+    best = n_minus_1((60, 60, 10), capacity, cost, present(in_force, cost), 0)
     assert best.flows == ((0, 60, 0), (0, 0, 60), (0, 0, 10))
     assert best.loads == (0, 60, 70)
     assert best.added_cost == pytest.approx((60 * 79 + 60 * 1) / 130)
@@ -233,6 +238,6 @@ def test_the_optimum_moves_others_out_of_the_way_which_the_reflex_cannot() -> No
 def test_unknown_costs_are_left_out_of_the_mean() -> None:
     """A flow in force over a path now believed cut has no known latency."""
     cost = ((FORBIDDEN, 80), (10, 1))
-    best = n_minus_1((10, 10), (50, 50), cost, ((10, 0), (10, 0)), 0)
+    best = n_minus_1((10, 10), (50, 50), cost, present(((10, 0), (10, 0)), cost), 0)
     assert best.flows == ((0, 10), (0, 10))
     assert best.added_cost == pytest.approx((80 + 1) / 2 - 10)

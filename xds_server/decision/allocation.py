@@ -117,7 +117,7 @@ def _nearest(units: int, row: Sequence[int], previous: Sequence[int], window: in
     low = min(row)
     if low >= FORBIDDEN:
         return [0] * len(row)
-    if not window and row.count(low) == 1:
+    if previous[row.index(low)] == units or (not window and row.count(low) == 1):
         return _cheapest(units, row)
     limit = low + window
     flows = [0] * len(row)

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from xds_server.decision.apportion import apportion
 from xds_server.decision.frame import (
-    Flows,
     Frame,
     Placed,
     flows_of,
@@ -17,7 +16,7 @@ from xds_server.decision.frame import (
     rps_of,
     scaled,
 )
-from xds_server.decision.plan import n_minus_1, reflex
+from xds_server.decision.plan import Present, n_minus_1, present, reflex
 from xds_server.decision.profiles import Choice, Choices, with_profile
 from xds_server.decision.protection import overprovisioning_factor
 from xds_server.model import TOTAL_WEIGHT, Health, NMinusOne, Protection, ServiceDecision, Table, Verdict
@@ -26,26 +25,25 @@ from xds_server.model import TOTAL_WEIGHT, Health, NMinusOne, Protection, Servic
 def complete(placed: Placed, before: tuple[Table, ...]) -> ServiceDecision:
     """Return the decision with its plans. `before` are the reflex plans in force: ties go to them."""
     base, verdicts, decision = placed.base, placed.verdicts, placed.decision
-    flows = flows_of(base.demand, decision.weights)
-    load = tuple(map(sum, zip(*flows, strict=True)))
+    now = present(flows_of(base.demand, decision.weights), base.cost_us)
     usable = tuple(
         scaled(c, v.ramp) if v and v.health is not Health.DRAINING else 0
         for c, v in zip(full_capacity(base, verdicts), verdicts, strict=True)
     )
-    tables, factors = _reflex(base, verdicts, flows, usable, before)
+    tables, factors = _reflex(base, verdicts, now, usable, before)
     return replace(
         decision,
         reflex=tables,
         reflex_overload=factors,
-        n_minus_1=_n_minus_1(base, flows, placed.planned, decision),
-        protection=_protection(base, load, placed.profiles),
+        n_minus_1=_n_minus_1(base, now, placed.planned, decision),
+        protection=_protection(base, now.loads, placed.profiles),
     )
 
 
 def _reflex(
     base: Frame,
     verdicts: tuple[Verdict | None, ...],
-    flows: Flows,
+    now: Present,
     usable: tuple[int, ...],
     in_force: tuple[Table, ...],
 ) -> tuple[tuple[Table, ...], tuple[float, ...]]:
@@ -63,14 +61,14 @@ def _reflex(
             factors.append(1.0)
             continue
         others = any(c for r, c in enumerate(usable) if r != gone)
-        plan = reflex(usable if others else undrained, base.cost_us, flows, gone)
-        before = in_force[gone] if in_force else (None,) * len(flows)
-        tables.append(tuple(apportion(f, TOTAL_WEIGHT, was) for f, was in zip(plan.flows, before, strict=True)))
+        plan = reflex(usable if others else undrained, base.cost_us, now, gone)
+        before = in_force[gone] if in_force else (None,) * len(now.flows)
+        tables.append(tuple([apportion(f, TOTAL_WEIGHT, was) for f, was in zip(plan.flows, before, strict=True)]))
         factors.append(plan.overload)
     return tuple(tables), tuple(factors)
 
 
-def _n_minus_1(base: Frame, flows: Flows, planned: tuple[int, ...], decision: ServiceDecision) -> tuple[NMinusOne, ...]:
+def _n_minus_1(base: Frame, now: Present, planned: tuple[int, ...], decision: ServiceDecision) -> tuple[NMinusOne, ...]:
     window = 1000 * base.service.latency_tolerance_ms
     plans = []
     for gone, name in enumerate(base.regions):
@@ -79,7 +77,7 @@ def _n_minus_1(base: Frame, flows: Flows, planned: tuple[int, ...], decision: Se
         if not planned[gone]:  # it serves nothing already: the plan is what is in force
             plans.append(NMinusOne(name, decision.load_rps, decision.overload, 0.0))
             continue
-        best = n_minus_1(base.demand, planned, base.cost_us, flows, gone, window=window)
+        best = n_minus_1(base.demand, planned, base.cost_us, now, gone, window=window)
         overload = max(1.0, best.overload * (1.0 - base.service.reserve))
         plans.append(NMinusOne(name, rps_of(best.loads), overload, best.added_cost / 1000))
     return tuple(plans)

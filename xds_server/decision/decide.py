@@ -51,6 +51,10 @@ from xds_server.decision.profiles import chosen
 from xds_server.decision.reasons import Facts, explain
 from xds_server.decision.shedding import NOTHING_SHED, Shedding, offered, sheds
 from xds_server.model import TOTAL_WEIGHT, Health, Row, ServiceDecision, Shed, Table, Verdict
+from xds_server.policy.types import OverloadMode
+
+SAY_NOTHING = frozenset({Health.UNKNOWN, Health.DRAINING})
+"""Verdicts that are no fresh evidence."""
 
 ROUNDING = 1e-3
 """Weights are in ten thousandths, so a load may exceed a capacity that it just fits by about that."""
@@ -127,6 +131,8 @@ def _shed(
     base: Frame, weights: Table, full: tuple[int, ...], before: Shedding, measured: Measured
 ) -> tuple[Shed | None, ...]:
     """Return what is shed; a view whose demand is measured lets its share fall gently while capacity stands still."""
+    if base.service.overload.mode is not OverloadMode.SHED:
+        return ()
     steady = before.capacity_rps == rps_of(full)
     gentle = tuple(steady and view in measured.demand_rps for view in base.regions)
     flows = flows_of(base.demand, weights)
@@ -168,6 +174,8 @@ def _kept(
 
 def _blind(verdicts: tuple[Verdict | None, ...], weights: Table) -> bool:
     """Return True if there is no fresh evidence of any region, and the policy drains none that has traffic."""
+    if any(v is not None and v.health not in SAY_NOTHING for v in verdicts):
+        return False
     carried = [any(column) for column in zip(*weights, strict=True)]
     return all(
         v is None or v.health is Health.UNKNOWN or (v.health is Health.DRAINING and not carries)

@@ -177,7 +177,7 @@ class Prior:
 
 def flows_of(demand: tuple[int, ...], weights: Table) -> Flows:
     """Return the flows that integer weights give: what is in force, whatever the optimum was."""
-    return tuple(apportion(row, d) for d, row in zip(demand, weights, strict=True))
+    return tuple([apportion(row, d) for d, row in zip(demand, weights, strict=True)])
 
 
 def scaled(units: int, factor: float) -> int:
@@ -187,7 +187,7 @@ def scaled(units: int, factor: float) -> int:
 
 def rps_of(units: tuple[int, ...]) -> tuple[float, ...]:
     """Return rates in req/s."""
-    return tuple(u / UNIT for u in units)
+    return tuple([u / UNIT for u in units])
 
 
 def full_capacity(base: Frame, verdicts: tuple[Verdict | None, ...]) -> tuple[int, ...]:

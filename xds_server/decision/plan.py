@@ -25,6 +25,14 @@ from typing import NamedTuple
 from xds_server.decision.allocation import FITS, FORBIDDEN, Matrix, Ratio, allocate
 
 
+class Present(NamedTuple):
+    """What is in force, from which both plans start: flows, the load of every region, and the mean cost of a unit."""
+
+    flows: Matrix
+    loads: tuple[int, ...]
+    mean_cost: float
+
+
 class Reflex(NamedTuple):
     """Where each view's traffic for the lost region goes: `flows[v][s]`, to be apportioned row by row.
 
@@ -54,17 +62,23 @@ class Optimum(NamedTuple):
         return self.ratio[0] / self.ratio[1]
 
 
-def reflex(capacity: Sequence[int], cost: Matrix, flows: Matrix, gone: int) -> Reflex:
+def present(flows: Matrix, cost: Matrix) -> Present:
+    """Return what flows in force come to."""
+    loads = tuple(map(sum, zip(*flows, strict=True)))
+    return Present(flows, loads, _mean_cost(flows, loads, cost))
+
+
+def reflex(capacity: Sequence[int], cost: Matrix, now: Present, gone: int) -> Reflex:
     """Place what the views send to region `gone` on the others, beside the load they carry."""
+    flows, loads = now.flows, now.loads
     left = _without(capacity, gone)
-    loads = [sum(column) for column in zip(*flows, strict=True)]
     movers = [v for v, row in enumerate(flows) if row[gone]]
     rows: dict[int, tuple[int, ...]] = {}
     ratio = FITS
     if movers:
         placed = allocate([flows[v][gone] for v in movers], left, [cost[v] for v in movers], background=loads)
         ratio = placed.ratio
-        loads = [a + b for a, b in zip(loads, placed.loads, strict=True)]
+        loads = tuple([a + b for a, b in zip(loads, placed.loads, strict=True)])
         rows = {v: row for v, row in zip(movers, placed.flows, strict=True) if any(row)}
     serving = [r for r, limit in enumerate(left) if limit]
     clear = [r for r in serving if left[r] > loads[r]]
@@ -72,11 +86,11 @@ def reflex(capacity: Sequence[int], cost: Matrix, flows: Matrix, gone: int) -> R
 
 
 def n_minus_1(
-    demand: Sequence[int], capacity: Sequence[int], cost: Matrix, flows: Matrix, gone: int, *, window: int = 0
+    demand: Sequence[int], capacity: Sequence[int], cost: Matrix, now: Present, gone: int, *, window: int = 0
 ) -> Optimum:
     """Return the optimum without region `gone`, near-ties broken towards the flows in force."""
-    best = allocate(demand, _without(capacity, gone), cost, previous=flows, window=window)
-    added = _mean_cost(best.flows, cost) - _mean_cost(flows, cost) if any(best.loads) else 0.0
+    best = allocate(demand, _without(capacity, gone), cost, previous=now.flows, window=window)
+    added = _mean_cost(best.flows, best.loads, cost) - now.mean_cost if any(best.loads) else 0.0
     return Optimum(best.flows, best.loads, best.ratio, added)
 
 
@@ -100,9 +114,9 @@ def _direction(row: Sequence[int], clear: Sequence[int], serving: Sequence[int])
     return tuple([int(r in serving) for r in range(len(row))])
 
 
-def _mean_cost(flows: Matrix, cost: Matrix) -> float:
-    """Return the mean cost of a unit, over the flows whose cost is known."""
-    units = sum(map(sum, flows))
+def _mean_cost(flows: Matrix, loads: Sequence[int], cost: Matrix) -> float:
+    """Return the mean cost of a unit, over the flows whose cost is known. `loads` are the sums of the flows."""
+    units = sum(loads)
     total = sum([sum(map(mul, row, costs)) for row, costs in zip(flows, cost, strict=True)])
     if total >= FORBIDDEN:
         pairs = [pair for rows in zip(flows, cost, strict=True) for pair in zip(*rows, strict=True)]

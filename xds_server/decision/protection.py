@@ -23,6 +23,7 @@ never spread evenly. That goes out by runtime (snapshot/runtime.py), which close
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -71,8 +72,8 @@ def overprovisioning_factor(load: float, capacity: float) -> int:
     """
     if capacity <= 0 or load <= 0:
         return OVERPROVISIONING_STEPS[0] if capacity <= 0 else OVERPROVISIONING_STEPS[-1]
-    wanted = 100.0 * capacity / load
-    return max((step for step in OVERPROVISIONING_STEPS if step <= wanted), default=OVERPROVISIONING_STEPS[0])
+    steps = bisect_right(OVERPROVISIONING_STEPS, 100.0 * capacity / load)
+    return OVERPROVISIONING_STEPS[max(0, steps - 1)]
 
 
 def protect(policy: Policy, service: Service, view: str) -> Mapping[str, Protection]:

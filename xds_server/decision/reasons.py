@@ -39,8 +39,9 @@ class Facts:
 
 def explain(facts: Facts, weights: Table, kept: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """Return `reasons[v][r]` for `weights[v][r]`; `kept[v]` says why a row stayed as it was."""
-    short = tuple(_status(facts, r) for r in range(len(facts.regions)))
-    words = _Words(short, _spare(facts, short))
+    short = tuple([_status(facts, r) for r in range(len(facts.regions))])
+    idle = tuple([f"0: {status}" if status else "0: nearer regions have room" for status in short])
+    words = _Words(short, idle, _spare(facts, short))
     return tuple(_row(facts, row, view, words, kept[view]) for view, row in enumerate(weights))
 
 
@@ -94,9 +95,10 @@ def _status(facts: Facts, region: int) -> str:
 
 
 class _Words(NamedTuple):
-    """What is the same in every view: why each region takes no (more) traffic, and who has room."""
+    """What is the same in every view: why each region takes no (more) traffic, as a reason for none; who has room."""
 
     short: tuple[str, ...]
+    idle: tuple[str, ...]
     spare: str
 
 
@@ -104,9 +106,13 @@ def _row(facts: Facts, row: Row, view: int, words: _Words, kept: str) -> tuple[s
     suffix = f"; {kept}" if kept else ""
     if facts.overload > 1.0:
         suffix = f"; overload, {_refused(facts, view)}{suffix}"
-    reasons = [f"0: {status}" if status else "0: nearer regions have room" for status in words.short]
+    reasons = list(words.idle)
     nearer: list[str] = []
+    left = TOTAL_WEIGHT
     for region in facts.order[view]:
+        if not left and not facts.cuts:
+            break  # of all that are farther the reason is there already
+        left -= row[region]
         status = "cannot be reached from here" if (view, region) in facts.cuts else words.short[region]
         if row[region]:
             capped = f"capped at {100 * row[region] / TOTAL_WEIGHT:.3g} %: {status}; {words.spare}"

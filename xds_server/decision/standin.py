@@ -12,7 +12,7 @@ may follow the first; and waiting with the weights, of which every second costs 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from xds_server.decision.apportion import apportion
@@ -23,17 +23,19 @@ from xds_server.model import TOTAL_WEIGHT, Health, Row, ServiceDecision, Table
 def stand_in(placed: Placed, before: ServiceDecision) -> ServiceDecision:
     """Return the decision with the plans of `before`, a decision under the same policy."""
     base, verdicts = placed.base, placed.verdicts
-    closed = {
+    closed = [
         r
         for r, v in enumerate(verdicts)
         if not (v and v.serves and v.health is not Health.DRAINING and base.capacity[r])
-    }
-    rows = [closed | {r for v, r in base.cuts if v == view} for view in range(len(base.regions))]
+    ]
+    shut = [[*closed, *(r for v, r in base.cuts if v == view)] for view in range(len(base.regions))]
     return replace(
         placed.decision,
         reflex=tuple(
-            _table(table, gone, rows, base.order) if base.capacity[gone] else table
-            for gone, table in enumerate(before.reflex)
+            [
+                _table(table, gone, shut, base.order) if base.capacity[gone] else table
+                for gone, table in enumerate(before.reflex)
+            ]
         ),
         reflex_overload=before.reflex_overload,
         n_minus_1=before.n_minus_1,
@@ -41,19 +43,26 @@ def stand_in(placed: Placed, before: ServiceDecision) -> ServiceDecision:
     )
 
 
-def _table(table: Table, gone: int, closed: Sequence[Collection[int]], order: Sequence[Sequence[int]]) -> Table:
-    used = [row[r] for row, shut in zip(table, closed, strict=True) for r in shut]
-    if not any(used) and (0,) * len(table) not in table:
+def _table(table: Table, gone: int, shut: Sequence[Sequence[int]], order: Sequence[Sequence[int]]) -> Table:
+    """Return the plan for the loss of `gone` without what is shut to each view; itself if it has nothing of that."""
+    hit = [v for v, row in enumerate(table) if not any(row) or sum([row[r] for r in shut[v]]) > 0]
+    if not hit:
         return table
-    return tuple(_row(row, gone, shut, near) for row, shut, near in zip(table, closed, order, strict=True))
+    rows = list(table)
+    for v in hit:
+        rows[v] = _row(rows[v], gone, shut[v], order[v])
+    return tuple(rows)
 
 
-def _row(row: Row, gone: int, closed: Collection[int], nearest: Sequence[int]) -> Row:
-    """Return a row of a plan for the loss of `gone` without the regions that are closed to the view."""
-    if any(row) and not sum(map(row.__getitem__, closed)):
-        return row
-    left = [0 if r in closed else weight for r, weight in enumerate(row)]
+def _row(row: Row, gone: int, closed: Sequence[int], nearest: Sequence[int]) -> Row:
+    """Return a row of which something was closed, or that is empty, over what is open."""
+    left = list(row)
+    for r in closed:
+        left[r] = 0
     if any(left):
         return apportion(left, TOTAL_WEIGHT, row)
-    best = next((r for r in nearest if r != gone and r not in closed), None)
-    return row if best is None else tuple(TOTAL_WEIGHT if r == best else 0 for r in range(len(row)))
+    for r in nearest:
+        if r != gone and r not in closed:
+            left[r] = TOTAL_WEIGHT
+            return tuple(left)
+    return row
