@@ -358,6 +358,13 @@ class TestReconnect:
         again.acks("R")
         assert again.sees(gone) == ["C 3: -a"]
 
+    def test_a_name_it_dropped_and_took_up_again_before_it_was_answered_is_sent(self) -> None:
+        peer = DeltaPeer()
+        peer.asks("E", "a", "b", has={"a": "1", "b": "1"})
+        peer.asks("E", drops="a")
+        peer.asks("E", "a")
+        assert peer.sees(TWO) == ["E 1: a=1"]
+
     def test_a_client_that_left_while_it_was_rejecting_is_sent_its_names_again(self) -> None:
         sharing = Sharing()
         before = DeltaPeer(sharing)

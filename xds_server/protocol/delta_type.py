@@ -37,6 +37,9 @@ class DeltaType(TypeState):
 
     def change(self, request: DeltaRequest, sharing: Sharing, *, first: bool) -> bool:
         """Take in the names of a request; return whether the subscription is another one now."""
+        if isinstance(self.claim, frozenset) and not first:  # not looked at yet, and what it says of these is over
+            over = request.added | request.removed
+            self.claim = frozenset(pair for pair in self.claim if pair[0] not in over)
         before = self.subscription
         after = before.changed(self.type_url, request.added, request.removed, first=first)
         asked = (request.added - {WILDCARD}) | (after.added_since(before) & {WILDCARD})
