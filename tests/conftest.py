@@ -32,5 +32,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write scenario outcomes anew instead of comparing them")
     parser.addoption("--all-envoys", action="store_true", help="try older releases of Envoy besides the newest")
     parser.addoption("--seeds", type=int, help="how many lives to simulate, instead of eight")
-    parser.addoption("--talks", type=int, help="how many random talks of each variant of the protocol, instead of a few hundred")
+    parser.addoption("--talks", type=int, help="how many random talks of each variant of the protocol")
     parser.addoption("--cases", type=int, help="how many allocations to compare with an LP solver, instead of 3,200")

@@ -22,7 +22,7 @@ from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.sotw import SotwStream
 from xds_server.protocol.wire import Request
 
-TALKS = 2_000
+TALKS = 1_000
 BOTH = "CE"
 ACTS = (
     "asks",
