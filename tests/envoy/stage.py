@@ -97,6 +97,8 @@ class Stage:
         self.site = Site(directory, Topology.of(RPS, None, ports))
         for child in (child for children in self.site.backends.values() for child in children):
             child.argv[child.argv.index("--capacity") + 1] = "0"
+        self.provoked = Counter[str]()
+        """What tests had Envoys reject on purpose, by the name of the counter."""
         self._first_policy = ""
         self._home: Weights = {}
 

@@ -145,6 +145,7 @@ async def test_a_port_that_is_taken_on_one_machine_is_tried_there_and_costs_noth
 
     stage.edit_policy((f"127.0.0.1:{topology.sidecar_ports['sa-east-1']}", f"127.0.0.1:{topology.admin_port}"))
     await stage.until("the only Envoy that it changes has tried it", rolled_back)
+    stage.provoked["listener_manager.lds.update_rejected"] += 1
     assert {await status_of(stage, view, "GET") for view in REGIONS} == {200}
     stage.write_policy(text)
     await stage.follows()

@@ -122,7 +122,7 @@ def _give_up(text: str) -> NoReturn:
 @click.argument("fault", metavar="KIND[:ARG]:TARGET")
 @click.option("--demo", "directory", type=click.Path(path_type=Path), help="Its directory, if several demos run.")
 def demo_fault(fault: str, directory: Path | None) -> None:
-    """Inject a fault into the running demo, for instance kill:us-east-1 or restore:us-east-1."""
+    """Inject a fault into the running demo: kill:us-east-1, cut:sa-east-1:us-east-1, restore:us-east-1 and so on."""
     try:
         faults.parse_now(fault, 0.0)
     except faults.FaultError as problem:
