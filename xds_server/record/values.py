@@ -230,7 +230,8 @@ class Decoder:
             return partial(self._enum, cls, name)
         if declared_fields(cls) is None:
             if declared != _state_names(cls):
-                raise UnreadableError(f"written by another version of xds-server, which kept other state ({name}): only that one can replay it")
+                other = f"written by another version of xds-server, which kept other state ({name})"
+                raise UnreadableError(f"{other}: only that one can replay it")
             return lambda items: restored(cls, self.decode(_only(items)))
         if declared is None or not all(len(pair) == 2 for pair in declared):
             raise UnreadableError(f"{name} had no fields")
