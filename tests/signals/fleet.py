@@ -137,7 +137,12 @@ class Scene:
         self.publisher.publish({view: build(self.policy, decision, view, addresses) for view in views})
 
     async def sidecar(
-        self, name: str = "sidecar-1", region: str = HOME, edit: Callable[[str], str] = str, **options: Any
+        self,
+        name: str = "sidecar-1",
+        region: str = HOME,
+        edit: Callable[[str], str] = str,
+        program: Path = ENVOY,
+        **options: Any,
     ) -> Sidecar:
         """Start an Envoy, and wait until it serves. `edit` may change the bootstrap's text."""
         directory = self.directory / name
@@ -146,7 +151,7 @@ class Scene:
         who = BootstrapOptions(region, name, DEFAULT_FLEET, "127.0.0.1", self.port, admin_port=0)
         config.write_text(edit(to_json(bootstrap(replace(who, **options)))))
         command: list[str | Path] = [
-            ENVOY,
+            program,
             "-c",
             config,
             "--admin-address-path",
