@@ -51,7 +51,7 @@ from xds_server.signals.probes import Prober
 from xds_server.signals.services import Signal, SignalServices
 from xds_server.signals.tls_files import TlsFiles
 from xds_server.snapshot.health_checks import specifier
-from xds_server.startup import Options, fit, saver, shown
+from xds_server.startup import First, Options, fit, saver, shown
 from xds_server.step import Memory, Outcome
 from xds_server.store.keeper import Keeper
 from xds_server.store.record_files import RECORD
@@ -117,7 +117,7 @@ class Desk:
         )
         self._service_tls: Mapping[str, TlsFiles] = {}
         self._offered: Accepted | None = None
-        self._rolled_back: Policy | None = None
+        self._rolled_back: Accepted | None = None
         self._status = PolicyStatus(str(options.policy))
         self._ready = asyncio.Event()
         self.xds = XdsServer(
@@ -148,10 +148,15 @@ class Desk:
             self._recorder.begin_if_due()
             self._loop.recorder = self._recorder
 
-    def begin(self, first: Accepted) -> None:
+    def begin(self, first: First) -> None:
         """Put the first policy in force, before anybody can connect."""
-        self.read(first)
+        self.read(first.policy)
         self._loop.step()
+        if first.refused is not None:
+            self._offered = first.refused
+            self._roll_back(first.refused.policy.digest, first.reason)
+            words = f"policy {first.refused.policy.digest} was rolled back before: {first.reason}"
+            self._tell(Event("policy.rejected", now(), words, "alarm"))
 
     async def run(self, stop: asyncio.Event, addresses: dict[str, str]) -> None:
         """Run all parts until `stop`; say on standard output when ready."""
@@ -194,9 +199,11 @@ class Desk:
             self._metrics.policy_read(accepted=False)
             self._reject(reading.source, reading.errors)
             return
+        self._metrics.policy_read(accepted=True)
+        if self._rolled_back is not None and self._rolled_back.policy.digest == reading.policy.digest:
+            return  # what Envoys said of it stands
         mended = bool(self._status.rejected)
         self._status = PolicyStatus(str(self._options.policy), self._status.digest)
-        self._metrics.policy_read(accepted=True)
         if self._offered is not None and self._offered.policy.digest == reading.policy.digest:
             if mended:
                 self._tell(Event("policy.restored", now(), "the policy file says again what is in force"))
@@ -212,6 +219,15 @@ class Desk:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         words = f"policy rejected, the last good one stays in force: {errors[0]}{more}"
         self._tell(Event("policy.rejected", now(), words, "alarm", (("errors", str(len(errors))),)))
+
+    def _roll_back(self, digest: str, reason: str) -> None:
+        """Note that what the file says was rejected by Envoys, unless it says something newer by now."""
+        if self._offered is None or self._offered.policy.digest != digest:
+            return
+        self._rolled_back, self._offered = self._offered, None
+        self._status = PolicyStatus(str(self._options.policy), self._status.digest, (f"policy {digest}: {reason}",))
+        if self._keeper is not None:
+            self._keeper.refused(digest, reason)
 
     def _in_force(self, policy: Policy) -> None:
         """Note that a policy is in force: all Envoys are assigned under it, and it is the one to keep."""
@@ -257,10 +273,7 @@ class Desk:
             self._in_force(outcome.promoted)
         if outcome.refused is not None:
             policy, reason = outcome.refused
-            self._rolled_back = policy
-            self._status = PolicyStatus(
-                self._status.source, self._status.digest, (f"policy {policy.digest}: {reason}",)
-            )
+            self._roll_back(policy.digest, reason)
         if outcome.targets is not None:
             self._prober.set_targets(outcome.targets)
             self._signals.set_targets(outcome.targets)
@@ -352,15 +365,17 @@ class Desk:
     def retry(self, author: str) -> Retried:
         """Try again what Envoys rejected: what is kept back, what a client keeps out, a policy that was rolled back."""
         rejecting = sum(any(status.rejected for status in client.types) for client in self.clients())
-        policy, self._rolled_back = self._rolled_back, None
-        retried = Retried(len(self.quarantined()), rejecting, policy.digest if policy is not None else None)
+        again, self._rolled_back = self._rolled_back, None
+        digest = again.policy.digest if again is not None else None
+        retried = Retried(len(self.quarantined()), rejecting, digest)
         self.xds.retry()
         self._loop.retry()
-        if policy is not None:
+        if again is not None:
             self._status = PolicyStatus(str(self._options.policy), self._status.digest)
-            self._loop.put(policy)
-        again = f", and policy {policy.digest}" if policy is not None else ""
-        what = f"{retried.quarantined} resources and {rejecting} clients tried again{again}"
+            self._offered = again
+            self._loop.put(again.policy)
+        and_policy = f", and policy {digest}" if digest is not None else ""
+        what = f"{retried.quarantined} resources and {rejecting} clients tried again{and_policy}"
         fields = (("author", author),) if author else ()
         self._tell(Event("operator.retry", now(), f"{author or 'an operator'} has {what}", fields=fields))
         return retried

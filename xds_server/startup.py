@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from xds_server.admin_access import AccessPaths
 from xds_server.history.archive import HISTORY, IN_MEMORY, Archive, Limits
@@ -72,22 +73,42 @@ def open_archive(options: Options, log: logging.Logger) -> Archive:
     return Archive(options.state_dir / HISTORY, Limits(options.history_days * 86400.0), log.warning)
 
 
-def first_policy(options: Options, state: State | None) -> Accepted:
-    """Return the policy to start with: the file's, else the last good one that was kept (the reader will say why)."""
+class First(NamedTuple):
+    """What to start with: a policy, and one that an earlier process rolled back, if the file still says so, and why."""
+
+    policy: Accepted
+    refused: Accepted | None = None
+    reason: str = ""
+
+
+def first_policy(options: Options, state: State | None) -> First:
+    """Return the file's policy; the last good one that was kept if that is none (the reader will say why).
+
+    Or if Envoys rejected it before a restart: a restart has no cohort to try it on, and would send it to everybody.
+    """
     found = fit(read_now(options.policy, options.resources), options)
+    refusal = state.refusal() if state is not None and isinstance(found, Accepted) else None
+    refused = found if isinstance(found, Accepted) and refusal and refusal[0] == found.policy.digest else None
+    if isinstance(found, Accepted) and refused is None:
+        return First(found)
+    kept = _last_good(options, state)
+    if kept is not None:
+        return First(kept, refused, refusal[1] if refusal else "")
     if isinstance(found, Accepted):
-        return found
-    last = state.policy() if state is not None else None
-    kept = None
-    if last is not None:
-        texts = last.resources if options.resources is not None else ()
-        folder = FolderTexts(str(options.resources), tuple(PolicyText(name, text) for name, text in texts))
-        kept = judge(PolicyText(str(options.policy), last.text), folder)
-    if isinstance(kept, Accepted):
-        return kept
+        return First(found)
     raise StartError(
         "the policy cannot be used, and there is no earlier one to go on with:\n" + "\n".join(found.errors)
     )
+
+
+def _last_good(options: Options, state: State | None) -> Accepted | None:
+    last = state.policy() if state is not None else None
+    if last is None:
+        return None
+    texts = last.resources if options.resources is not None else ()
+    folder = FolderTexts(str(options.resources), tuple(PolicyText(name, text) for name, text in texts))
+    kept = judge(PolicyText(str(options.policy), last.text), folder)
+    return kept if isinstance(kept, Accepted) else None
 
 
 def fit(reading: Reading, options: Options) -> Reading:

@@ -137,3 +137,32 @@ def test_a_policy_that_was_rolled_back_goes_on_trial_again_with_a_retry(scene: S
     finally:
         control_plane.stop()
         free.close()
+
+
+def test_a_policy_that_was_rolled_back_stays_so_over_a_restart_until_a_retry(scene: Scene) -> None:
+    port = scene.taken.getsockname()[1]
+    free = Ports(1, random.Random())
+    scene.listen_on(free.numbers[0])
+    control_plane = scene.serve()
+    try:
+        with scene.envoy():
+            scene.until("a client in sync", lambda: "SYNCED" in {state for state, _ in scene.states().values()})
+            before = control_plane.policy()["digest"]
+            scene.listen_on(port)
+            scene.until("rollback", control_plane.rejected)
+        control_plane.stop()
+        control_plane = scene.serve()
+        assert (control_plane.policy()["digest"], len(control_plane.rejected())) == (before, 1)
+        with scene.envoy():
+            scene.until("the listener of before", lambda: listening(free.numbers[0]))
+            scene.taken.close()
+            assert "on trial again" in scene.run("retry").output
+            scene.until("the new policy", lambda: control_plane.policy()["digest"] != before)
+        after = control_plane.policy()
+        assert after["rejected"] is None
+        control_plane.stop()
+        control_plane = scene.serve()
+        assert control_plane.policy() == after
+    finally:
+        control_plane.stop()
+        free.close()

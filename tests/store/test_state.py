@@ -54,6 +54,16 @@ async def test_orders_are_replaced_whole(tmp_path: Path) -> None:
         assert state.load_orders() == '{"version": 2, "reason": "Zürich"}'
 
 
+def test_the_policy_that_was_rolled_back_last_is_known_until_one_comes_in_force(directory: Directory) -> None:
+    with directory.open() as state:
+        assert state.refusal() is None
+        state.save_refusal("abc", "rejected by e1: cannot bind")
+    with directory.open() as state:
+        assert state.refusal() == ("abc", "rejected by e1: cannot bind")
+        state.save_refusal("", "")
+        assert state.refusal() is None
+
+
 def test_files_are_for_their_owner_only_whatever_the_umask(directory: Directory) -> None:
     before = os.umask(0)
     try:

@@ -18,11 +18,16 @@ from xds_server.store.state import KeptPolicy, State
 EVERY_S = 0.1
 
 
-class _Written(NamedTuple):
-    """What went wrong, if anything, and the policy that is still to be saved then."""
+Refusal = tuple[str, str]
+"""The digest of a policy that was rolled back, and why; an empty digest says that none is."""
 
-    trouble: str = ""
-    unsaved: KeptPolicy | None = None
+
+class _Work(NamedTuple):
+    """What is to be saved: the memory, and a policy that came in force and a refusal if there are new ones."""
+
+    memory: Memory
+    policy: KeptPolicy | None
+    refusal: Refusal | None
 
 
 class Keeper:
@@ -40,12 +45,19 @@ class Keeper:
         self._now = now
         self._report = report
         self._policy: KeptPolicy | None = None
+        self._refusal: Refusal | None = None
         self._dirty = asyncio.Event()
         self._trouble = ""
 
     def changed(self, policy: KeptPolicy | None = None) -> None:
-        """Save soon; with a policy that came in force."""
-        self._policy = policy or self._policy
+        """Save soon; with a policy that came in force, after which no other counts as rolled back."""
+        if policy is not None:
+            self._policy, self._refusal = policy, ("", "")
+        self._dirty.set()
+
+    def refused(self, digest: str, reason: str) -> None:
+        """Save soon that a policy was rolled back."""
+        self._refusal = digest, reason
         self._dirty.set()
 
     async def run(self) -> None:
@@ -57,28 +69,34 @@ class Keeper:
                 await asyncio.sleep(EVERY_S)
         finally:
             if self._dirty.is_set():
-                self._done(self._write(*self._take()))
+                work = self._take()
+                self._done(work, self._write(work))
 
     async def _save(self) -> None:
-        self._done(await asyncio.to_thread(self._write, *self._take()))
+        work = self._take()
+        self._done(work, await asyncio.to_thread(self._write, work))
 
-    def _take(self) -> tuple[Memory, KeptPolicy | None]:
+    def _take(self) -> _Work:
         self._dirty.clear()
         policy, self._policy = self._policy, None
-        return self._memory(), policy
+        refusal, self._refusal = self._refusal, None
+        return _Work(self._memory(), policy, refusal)
 
-    def _write(self, memory: Memory, policy: KeptPolicy | None) -> _Written:
-        """Write both. Runs in a thread."""
+    def _write(self, work: _Work) -> str:
+        """Write it; return what went wrong, if anything. Runs in a thread."""
         try:
-            self._state.save(to_json(memory, self._now()), policy)
+            self._state.save(to_json(work.memory, self._now()), work.policy)
+            if work.refusal is not None:
+                self._state.save_refusal(*work.refusal)
         except StateError as error:
-            return _Written(str(error), policy)
-        return _Written()
+            return str(error)
+        return ""
 
-    def _done(self, written: _Written) -> None:
-        if written.trouble:
-            self._policy = self._policy or written.unsaved
+    def _done(self, work: _Work, trouble: str) -> None:
+        if trouble:
+            self._policy = self._policy or work.policy
+            self._refusal = self._refusal or work.refusal
             self._dirty.set()
-            if written.trouble != self._trouble:
-                self._report(written.trouble)
-        self._trouble = written.trouble
+            if trouble != self._trouble:
+                self._report(trouble)
+        self._trouble = trouble

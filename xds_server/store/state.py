@@ -92,6 +92,17 @@ class State:
         text = json.dumps(memory, separators=(",", ":"), sort_keys=True, allow_nan=False)
         self._database.call(lambda connection: _save(connection, text, policy, self._wall()))
 
+    def save_refusal(self, digest: str, reason: str) -> None:
+        """Note the policy that was rolled back last; an empty digest: none. Blocks for the disk. Raises StateError."""
+        text, at = json.dumps([digest, reason], ensure_ascii=False), self._wall()
+        self._database.call(lambda connection: _put(connection, "refusal", text, at))
+
+    def refusal(self) -> tuple[str, str] | None:
+        """Return the digest of the policy that was rolled back last, and why; None if none was since one came in."""
+        text = self._database.call(lambda connection: _get(connection, "refusal"))
+        digest, reason = json.loads(text) if text else ("", "")
+        return (str(digest), str(reason)) if digest else None
+
     def load_memory(self) -> dict[str, Any] | None:
         """Return the memory saved last; None if there is none or none that can be used."""
         text = self._database.call(lambda connection: _get(connection, "memory"))
