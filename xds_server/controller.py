@@ -126,7 +126,8 @@ class Controller:
         weights = self._track.weights() if self._track is not None else {}
         profiles = self._track.profiles() if self._track is not None else self._memory.profiles
         weights = weights or self._memory.weights
-        return Memory(self._health.beliefs(), weights, self._book.known(), profiles, self._health.remembered())
+        measured = self._health.remembered(self._track.offered() if self._track is not None else {})
+        return Memory(self._health.beliefs(), weights, self._book.known(), profiles, measured)
 
     def step(self, inputs: Inputs, now: float) -> Outcome:
         """Take what came in, and return what follows from it at `now` (seconds, monotonic)."""
@@ -373,6 +374,7 @@ class Controller:
         if pairs or first or self._told.resized:
             self._told.decision = self._track.decision
             self._told.events.extend(event for pair in pairs for event in moves(*pair, now))
+            self._health.refused(self._track.offered())
         if pairs or first or stale or self._told.succeeds is not None:
             self._told.snapshots = self._track.build(self._unhealthy, self._quarantine, self._clientele.views)
         if self._told.succeeds is not None:

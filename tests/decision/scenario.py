@@ -219,8 +219,9 @@ class World:
             return [], []
         tried: dict[tuple[str, str, str], list[float]] = {}
         for s in decision.services:
-            for view, row, stated in zip(s.regions, s.half_open or s.weights, s.regions, strict=True):
-                rate = policy.services[s.service].demand_rps.get(stated, 100.0) * self.demand
+            for v, (view, row) in enumerate(zip(s.regions, s.half_open or s.weights, strict=True)):
+                rate = policy.services[s.service].demand_rps.get(view, 100.0) * self.demand
+                rate *= 1 - (shed.percent / 100 if s.shed and (shed := s.shed[v]) else 0.0)
                 for r, (region, weight) in enumerate(zip(s.regions, row, strict=True)):
                     self._send(tried, s, view, region, rate * weight / TOTAL_WEIGHT, s.reflex[r])
         loads, accesses = [], []

@@ -19,6 +19,9 @@ behind by whatever does not matter, which after every rise is too little.
 While there is nothing to go by (no reports, or too many failures) the figure stays, and time does not count. A view
 that sends nothing at all goes back, as slowly, to what is stated: that is what to expect when it comes. The figures in
 force outlive the process: a restart is no reason to move.
+
+Of a view that sheds, a tenth is too coarse: by its measured demand it is seen whether enough is refused (shedding.py).
+It is followed to within `THERE` at all times.
 """
 
 from __future__ import annotations
@@ -58,15 +61,15 @@ class _Followed:
     at: float | None = None
     moving: bool = False
 
-    def towards(self, rate: float, now: float) -> None:
+    def towards(self, rate: float, now: float, matters: float = MATTERS) -> None:
         """Close a part of the difference. A quotient rather than an exponential, which is exact on every machine."""
         elapsed_s = now - self.at if self.at is not None else 0.0
         constant_s = RISE_S if rate > LARGE * self.smooth else FALL_S if LARGE * rate < self.smooth else FOLLOW_S
         self.smooth += (rate - self.smooth) * elapsed_s / (constant_s + elapsed_s)
         self.at = now
-        if self.moving or not _near(self.smooth, self.in_force, MATTERS):
+        if self.moving or not _near(self.smooth, self.in_force, matters):
             self.moving = not _near(self.smooth, rate, THERE)
-            if not self.moving or not _near(self.smooth, self.in_force, STEP):
+            if not self.moving or not _near(self.smooth, self.in_force, min(STEP, matters)):
                 self.in_force = self.smooth
 
 
@@ -75,6 +78,8 @@ class DemandBook:
 
     def __init__(self) -> None:
         self._followed: dict[str, dict[str, _Followed]] = {}
+        self.shedding: frozenset[tuple[str, str]] = frozenset()
+        """Services and views of which something is refused."""
 
     def restore(self, service: str, demand: Mapping[str, float]) -> None:
         """Start from what an earlier process had in force, by view."""
@@ -100,7 +105,7 @@ class DemandBook:
     def follow(self, service: str, view: str, rate: float, stated: float, now: float) -> None:
         """Follow what is measured; at first from what is stated."""
         found = self._followed.setdefault(service, {}).setdefault(view, _Followed(stated, stated))
-        found.towards(rate, now)
+        found.towards(rate, now, THERE if (service, view) in self.shedding else MATTERS)
 
     def fade(self, service: str, view: str, stated: float, now: float) -> None:
         """Follow a view that sends nothing back to what is stated, and then forget it."""

@@ -99,11 +99,23 @@ class HealthBook:
         """Return every belief, to be kept for a restart."""
         return dict(self._beliefs)
 
-    def remembered(self) -> Mapping[str, Measured]:
-        """Return the demand and latencies in force of every service that has any, to be kept for a restart."""
+    def refused(self, offered: Mapping[str, Mapping[str, float]]) -> None:
+        """Note the demand of views of which something is refused, by service."""
+        self.traffic.demand.shedding = frozenset(
+            (service, view) for service, views in offered.items() for view in views
+        )
+
+    def remembered(self, offered: Mapping[str, Mapping[str, float]]) -> Mapping[str, Measured]:
+        """Return the demand and latencies in force of every service that has any, to be kept for a restart.
+
+        Of views of which something is refused that is what they were `offered`, not what was let through.
+        """
         demand = self.traffic.demand.figures()
         names = sorted({*demand, *self._measured})
-        found = {name: Measured(demand.get(name, {}), self.measured(name).latency_ms) for name in names}
+        found = {
+            name: Measured({**demand.get(name, {}), **offered.get(name, {})}, self.measured(name).latency_ms)
+            for name in names
+        }
         return {name: one for name, one in found.items() if one != NOTHING_MEASURED}
 
     def configure(

@@ -17,7 +17,8 @@ So while a view sheds,
 
 - for `SETTLE_S` after a change its demand is the one that was in force, or the measured one if that is more: reports
   are averages, and still hold what was before;
-- after that it is the measured demand ÷ (1 − share shed);
+- after that it is the same for as long as what is measured is what should be let through of it, within `AS_MEANT`, and
+  else the measured demand ÷ (1 − share shed): what is measured moves in steps, and each would end in another share;
 - with the capacity unchanged, a share falls by half at most. If a class is larger than the policy says, more was shed
   than was meant, and what is measured looks as if nothing had to be. Halving keeps it near its level;
 - never more than `MOST_PERCENT`: of a view that sheds all, nothing would be known any more.
@@ -37,6 +38,8 @@ from xds_server.policy.types import Overload, OverloadMode, TrafficClass
 
 SETTLE_S = 90.0
 """Reports are averages over 10 s, followed with a time constant of 30 s (traffic.py): 95 % are there after this."""
+
+AS_MEANT = 0.03
 
 SLACK_PERCENT = 2
 MOST_PERCENT = 95
@@ -81,8 +84,15 @@ def offered(measured: Measured, regions: Sequence[str], before: Shedding, now: f
     demand = dict(measured.demand_rps)
     for view, shed, was in zip(regions, before.sheds, before.demand_rps, strict=False):
         if shed is not None and view in demand:
-            demand[view] = demand[view] / (1 - shed.percent / 100) if settled else max(was, demand[view])
+            demand[view] = _offered(demand[view], was, 1 - shed.percent / 100, settled=settled)
     return replace(measured, demand_rps=demand) if demand != measured.demand_rps else measured
+
+
+def _offered(measured: float, was: float, through: float, *, settled: bool) -> float:
+    """Return what a view is offered that lets a part `through`, from what is measured and what it was thought to be."""
+    if not settled:
+        return max(was, measured)
+    return was if abs(measured - was * through) <= AS_MEANT * was * through else measured / through
 
 
 def sheds(

@@ -87,6 +87,15 @@ class Track:
         found = {name: remembered(regions, prior.profiles) for name, (regions, prior) in self.priors.items()}
         return {name: choices for name, choices in found.items() if choices}
 
+    def offered(self) -> Mapping[str, Mapping[str, float]]:
+        """Return the demand of views of which something is refused, by service: less than that is let through."""
+        found = {
+            name: {view: rps for view, rps, shed in zip(d.regions, d.demand_rps, d.shed, strict=True) if shed}
+            for name, d in self._decisions.items()
+            if d.shed
+        }
+        return {name: views for name, views in found.items() if views}
+
     def names(self, book: AddressBook) -> frozenset[str]:
         """Return the host names that must be looked up."""
         endpoints = (e for s in self.policy.services.values() for d in s.deployments.values() for e in d.endpoints)
