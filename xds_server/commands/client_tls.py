@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -65,11 +66,20 @@ def _client_tls(
         return None
     if (cert is None) != (key is None):
         raise click.UsageError("--cert and --key belong together")
+    for path, held in ((ca, "CERTIFICATE"), (cert, "CERTIFICATE"), (key, "PRIVATE KEY")):
+        _look(path, held)
     tls = ClientTls(_path(ca), _path(cert), _path(key), name, _path(sds_dir))
     if sds_dir is not None:
         for file, text in secret_files(tls).items():
             (sds_dir / file).write_text(text)
     return tls
+
+
+def _look(path: Path | None, held: str) -> None:
+    """Warn of a file that holds something else; one that is not here may be where the client runs."""
+    with contextlib.suppress(OSError):
+        if path is not None and f"{held}-----".encode() not in path.read_bytes():
+            click.echo(f"warning: {path}: holds no {held.lower()} in PEM form", err=True)
 
 
 def _path(given: Path | None) -> str:

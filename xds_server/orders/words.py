@@ -42,7 +42,7 @@ def cost(standing: Standing) -> str:
 
 def _lost(report: Report) -> str:
     if report.lost is None:
-        return "requests lost: not measured (no access logs)"
+        return "requests lost: not measured (nothing came in access logs)"
     gap = " (without those of a restart in between)" if report.gap else ""
     return f"{report.lost:,} of {report.requests or 0:,} requests lost{gap}"
 
