@@ -26,7 +26,7 @@ import json
 import random
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -34,7 +34,7 @@ from weakref import WeakSet
 
 from xds_server.demo.http1 import Answering, Request, Response
 from xds_server.demo.ledger import Notes
-from xds_server.demo.neighbours import connected
+from xds_server.demo.neighbours import held_by
 
 BROKEN_PATH = "/broken"
 _ENVOY = "Envoy/"
@@ -126,15 +126,12 @@ class Backend:
     def opened(self, connection: Answering) -> None:
         """Take note of a connection, and drop it if its owner is cut off."""
         self._connections.add(connection)
-        self._drop_cut_off([connection])
+        self._drop_if_cut_off(connection)
 
-    def _drop_cut_off(self, connections: Iterable[Answering]) -> None:
-        if not self._settings.cut_off:
-            return
-        cut_off = connected(self._settings.cut_off, self._port)
-        for connection in connections:
-            if connection.peer_port in cut_off:
-                connection.abort()
+    def _drop_if_cut_off(self, connection: Answering) -> None:
+        cut_off, peer = self._settings.cut_off, connection.peer_port
+        if cut_off and peer is not None and held_by(cut_off, self._port, peer):
+            connection.abort()
 
     def _serve(self, request: Request, respond: Callable[[Response], None]) -> None:
         self._note(request)
@@ -164,7 +161,8 @@ class Backend:
                 self._settings = self._normal if query == "reset" else changed(self._settings, query)
             except ValueError as problem:
                 return Response(400, f"{problem}\n".encode())
-            self._drop_cut_off(tuple(self._connections))
+            for connection in tuple(self._connections):
+                self._drop_if_cut_off(connection)
         elif method != "GET":
             return Response(405, b"GET or POST\n")
         state = {"region": self._region, "settings": asdict(self._settings), "served": self._served}
