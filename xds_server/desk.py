@@ -92,7 +92,25 @@ class Desk:
         self._recorder: Recorder | None = None
         self._door = Doorkeeper(self._tell, lambda service: self._metrics.denied(service), now)  # noqa: PLW0108  (made below)
         self._tls = PortTls(options.tls, self._tell, time.time, now) if options.tls is not None else None
-        self._signals = SignalServices(
+        self._signals = self._signal_services()
+        self._said = SignalLog()
+        self._client_words = ClientWords()
+        self._events = EventLog(started=time.time())
+        self._metrics = self._made_metrics()
+        self._service_tls: Mapping[str, TlsFiles] = {}
+        self._offered: Accepted | None = None
+        self._rolled_back: Accepted | None = None
+        self._status = PolicyStatus(str(options.policy))
+        self._ready = asyncio.Event()
+        self.xds = self._xds_port(options)
+        self._loop.behind = self.xds.behind
+        self._access = AdminAccess(options.access, self._tell, self._metrics.admin_denied, time.time, now)
+        self.admin = AdminServer(
+            self, *options.admin, options.admin_names, door=self._access.door, https=self._access.https
+        )
+
+    def _signal_services(self) -> SignalServices:
+        return SignalServices(
             self._signalled,
             self._door.view_of,
             now,
@@ -100,10 +118,9 @@ class Desk:
             specifier,
             objection=self._door.objection,
         )
-        self._said = SignalLog()
-        self._client_words = ClientWords()
-        self._events = EventLog(started=time.time())
-        self._metrics = Metrics(
+
+    def _made_metrics(self) -> Metrics:
+        return Metrics(
             self.decision,
             self.policy,
             self.clients,
@@ -115,12 +132,9 @@ class Desk:
             orders=lambda: self._controller.orders,
             waiting_for=self.waiting_for,
         )
-        self._service_tls: Mapping[str, TlsFiles] = {}
-        self._offered: Accepted | None = None
-        self._rolled_back: Accepted | None = None
-        self._status = PolicyStatus(str(options.policy))
-        self._ready = asyncio.Event()
-        self.xds = XdsServer(
+
+    def _xds_port(self, options: Options) -> XdsServer:
+        return XdsServer(
             shown(*options.xds),
             assign=self._door.assign,
             publisher=self._publisher,
@@ -129,11 +143,6 @@ class Desk:
             credentials=self._tls.credentials if self._tls is not None else None,
             visible=self._door.visible,
             options=TransportOptions(max_connection_age_s=options.max_connection_age_s, collect_seldom=True),
-        )
-        self._loop.behind = self.xds.behind
-        self._access = AdminAccess(options.access, self._tell, self._metrics.admin_denied, time.time, now)
-        self.admin = AdminServer(
-            self, *options.admin, options.admin_names, door=self._access.door, https=self._access.https
         )
 
     def keep_in(self, state: State | None) -> None:
