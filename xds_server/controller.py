@@ -210,6 +210,8 @@ class Controller:
         self._candidate.locate(self._book)
         if now < self._decide_by and not self._candidate.located(self._book):
             return
+        if self._track.lacks(self._clientele.views):
+            return  # until the next step: whom the edit concerns shows beside what is in force
         self._begin_trial(self._candidate, self._track, now)
 
     def _begin_trial(self, candidate: Track, standing: Track, now: float) -> None:

@@ -91,6 +91,15 @@ def test_an_edit_is_tried_by_those_for_whom_it_changes_something() -> None:
     assert outcome.refused is not None, "nobody else could have tried it when that one left"
 
 
+def test_whoever_comes_together_with_an_edit_is_compared_like_the_others() -> None:
+    fleet = Fleet()
+    other = VIEW._replace(region="west")
+    outcome = fleet.step(policy=policy(listen="127.0.0.1:80"), clients=(Joined(3, "envoy-3", other),))
+    assert (outcome.trial, outcome.promoted) == (None, None)
+    assert outcome.wake_at is not None
+    assert fleet.step().trial is not None
+
+
 def test_a_rejected_edit_is_rolled_back_with_envoys_words() -> None:
     fleet = Fleet()
     before = fleet.version

@@ -284,6 +284,13 @@ class Track:
         """Return the views that are sent something else than under the policy in force."""
         return frozenset(v for v, snapshot in self.snapshots.items() if not _same(standing.snapshots.get(v), snapshot))
 
+    def lacks(self, views: Iterable[ViewKey]) -> bool:
+        """Return whether one of these views, which a client has just asked for, is not built yet."""
+        return any(view not in self.snapshots and self._has(view) for view in views)
+
+    def _has(self, view: ViewKey) -> bool:
+        return view.fleet in self.policy.fleets and view.region in self.policy.regions
+
     def build(
         self,
         unhealthy: frozenset[Target],
@@ -294,8 +301,7 @@ class Track:
     ) -> dict[ViewKey, Snapshot]:
         """Build the snapshots of these views again, as far as the policy has them; return what is other than before."""
         assert self.decision is not None
-        fleets, regions = self.policy.fleets, self.policy.regions
-        views = sorted(view for view in asked_for if view.fleet in fleets and view.region in regions)
+        views = sorted(filter(self._has, asked_for))
         built = self.builder.build_all(self.policy, self.decision, views, self.addresses, unhealthy)
         if quarantine and not on_trial:
             for view, snapshot in built.items():
