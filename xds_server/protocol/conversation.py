@@ -26,6 +26,7 @@ from xds_server.protocol.events import Code, Event, Identified, ProtocolError, S
 from xds_server.protocol.holding import Holding, Offering
 from xds_server.protocol.inventory import ResourceStatus, inventory
 from xds_server.protocol.plan import Around, Plan
+from xds_server.protocol.refusals import REMEMBERED
 from xds_server.protocol.rules import referrers, rule
 from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.typestate import NOBODY, Flight, TypeState, TypeStatus
@@ -92,6 +93,7 @@ class Conversation(ABC, Generic[R, S]):
         self._moves = 0
         self._offered: Offering | None = None
         self._unheard = False
+        self._now = 0.0
 
     @property
     def identified(self) -> bool:
@@ -263,12 +265,14 @@ class Conversation(ABC, Generic[R, S]):
             self._moves += 1
         if state is self._endpoints:
             self._owe_assignments()
-        if state.refusals.suspects:
+        if state.refusals.suspects or len(state.refusals.bad) > REMEMBERED:
             state.refusals = state.refusals.still_in(around.shelf.wanted(state.subscription))
-        planned = self._sharing.plan(state.scene(around))
+        planned = self._sharing.plan(state.scene(around, self._now))
         state.waiting = planned.waiting
         if not planned.due:
             state.settle(around, offering.snapshot, planned)
+            if state.tired(self._now):
+                state.calm = None  # to be looked at again when it may be tried again
             state.calm_at = self._moves
             return None
         self._responses += 1

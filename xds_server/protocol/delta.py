@@ -44,6 +44,7 @@ class DeltaStream(Conversation[DeltaRequest, DeltaType]):
 
     def receive(self, request: DeltaRequest, now: float = 0.0) -> tuple[Event, ...]:
         """Take in a request; `offer` then says what to answer. Raises ProtocolError."""
+        self._now = now
         events = [*self._introduced(request)]
         state = self._types.get(request.type_url)
         names = state.subscription.names if state else NOBODY

@@ -11,7 +11,10 @@ part of the new set on trial: what is left out is deleted. There the text is rea
 accepted, because Envoy applies what is good in a set that it rejects.
 
 A resource counts as the same as long as its name and version are the same: new content is tried afresh. What was found
-bad is remembered even while other content is in force, so that a flapping mistake is sent once. The memory is bounded.
+bad is remembered even while other content is in force, so that a flapping mistake is sent once. The memory is bounded,
+but what is still to be had is never forgotten: it would be sent for ever.
+
+A client that rejects a great deal is tried with `PATIENCE`: each trial of thousands of suspects costs milliseconds.
 """
 
 from __future__ import annotations
@@ -24,7 +27,12 @@ from xds_server.protocol.events import MOST_ERROR, Version
 from xds_server.snapshot.resource import Resource
 
 REMEMBERED = 1_000
-"""Bad resources kept in mind per client and type; beyond that the oldest is forgotten (and may be tried again)."""
+"""Bad resources kept in mind per client and type that are not in the snapshot now; then the oldest is forgotten."""
+
+PATIENCE = 100
+"""Rejections of a type until its suspects must wait: a search for one culprit among 8,000 takes 13."""
+
+PATIENCE_PER_S = 5.0
 
 
 class Refusals(NamedTuple):
@@ -48,7 +56,7 @@ class Refusals(NamedTuple):
         ordered = sorted(resources)
         rest = _without(self.suspects, frozenset(ordered))
         if len(ordered) <= 1:
-            return Refusals((*self.bad, *ordered)[-REMEMBERED:], rest)
+            return Refusals((*self.bad, *ordered), rest)
         middle = len(ordered) // 2
         return Refusals(self.bad, (frozenset(ordered[:middle]), frozenset(ordered[middle:]), *rest))
 
@@ -58,14 +66,17 @@ class Refusals(NamedTuple):
 
     def still_in(self, wanted: Mapping[str, Resource]) -> Refusals:
         """Return the refusals without suspects that nobody wants to send any more: they would hold up the others."""
-        if not self.suspects:
-            return self
+        if len(self.bad) > REMEMBERED:
+            others = [bad for bad in self.bad if _version(wanted.get(bad.name)) != bad.version]
+            forgotten = frozenset(others[:-REMEMBERED])
+            if forgotten:
+                return Refusals(tuple(b for b in self.bad if b not in forgotten), self.suspects).still_in(wanted)
         gone = {s for group in self.suspects for s in group if _version(wanted.get(s.name)) != s.version}
         return Refusals(self.bad, _without(self.suspects, gone)) if gone else self
 
     def blaming(self, resources: Iterable[Version]) -> Refusals:
         """Return the refusals after the client has named the culprits itself."""
-        return Refusals((*self.bad, *sorted(resources))[-REMEMBERED:], self.suspects)
+        return Refusals((*self.bad, *sorted(resources)), self.suspects)
 
 
 NO_REFUSALS = Refusals()

@@ -47,6 +47,7 @@ class SotwStream(Conversation[Request, TypeState]):
 
     def receive(self, request: Request, now: float = 0.0) -> tuple[Event, ...]:
         """Take in a request; `offer` then says what to answer. Raises ProtocolError."""
+        self._now = now
         events = [*self._introduced(request)]
         self._check(request.type_url, len(request.names))
         state = self._types.get(request.type_url) or self._begin(TypeState(request.type_url, request.version))

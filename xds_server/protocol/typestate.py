@@ -15,7 +15,7 @@ from xds_server.protocol.doubt import Doubt
 from xds_server.protocol.events import Acked, Nacked, Version
 from xds_server.protocol.holding import NOTHING, Holding, Shelf
 from xds_server.protocol.plan import Around, Plan, Scene
-from xds_server.protocol.refusals import NO_REFUSALS, Refusals, blamed
+from xds_server.protocol.refusals import NO_REFUSALS, PATIENCE, PATIENCE_PER_S, Refusals, blamed
 from xds_server.protocol.rules import WILDCARD, rule
 from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.subscription import Subscription
@@ -74,9 +74,9 @@ class TypeState:
 
     delta = False
     __slots__ = (
-        "accepted", "acked", "calm", "calm_at", "claim", "doubtful", "flight", "fresh", "full_state", "held", "last",
-        "lost", "nack", "nonce", "refusals", "returning", "sent", "spoken", "subscription", "synced", "type_url",
-        "unmet", "unsure", "updates", "waiting", "words",
+        "accepted", "acked", "calm", "calm_at", "claim", "doubtful", "flight", "fresh", "full_state", "held",
+        "last", "lost", "nack", "nonce", "patience", "patient_at", "refusals", "returning", "sent", "spoken",
+        "subscription", "synced", "type_url", "unmet", "unsure", "updates", "waiting", "words",
     )  # fmt: skip
 
     def __init__(self, type_url: str, claim: Claim) -> None:
@@ -93,6 +93,8 @@ class TypeState:
         self.fresh = NOBODY
         self.unmet = NOBODY
         self.refusals: Refusals = NO_REFUSALS
+        self.patience = float(PATIENCE)
+        self.patient_at = 0.0
         self.flight: Flight | None = None
         self.nonce = ""
         self.spoken = False
@@ -146,6 +148,8 @@ class TypeState:
             self.refusals = self.refusals.acked(flight.plan.changed)
             self.doubtful = bool(self.refusals.suspects)
             return Acked(self.type_url, version, flight.nonce)
+        self.patience = self._patience(now) - 1.0
+        self.patient_at = now
         self.nack = Nacked(self.type_url, version, flight.nonce, error, flight.plan.changed)
         self.rejected(flight, error, sharing)
         self._unsay(flight.plan.changed)
@@ -171,6 +175,13 @@ class TypeState:
             self.held = sharing.without(self.type_url, self.held, flight.plan.removed)  # that much is applied
             if not self.doubtful:
                 self.last = self.held
+
+    def tired(self, now: float) -> bool:
+        """Return whether the client has rejected so much that its suspects must wait."""
+        return bool(self.refusals.suspects) and self._patience(now) < 1.0
+
+    def _patience(self, now: float) -> float:
+        return min(float(PATIENCE), self.patience + (now - self.patient_at) * PATIENCE_PER_S)
 
     def absolve(self) -> None:
         """Forget what the client rejected, so that it is sent once more."""
@@ -270,9 +281,11 @@ class TypeState:
             self.calm = None
             self.fresh |= wanted
 
-    def scene(self, around: Around) -> Scene:
+    def scene(self, around: Around, now: float) -> Scene:
         """Return all that the next plan depends on."""
-        refused = self.refusals.refused if self.refusals is not NO_REFUSALS else _NONE_REFUSED
+        refused = _NONE_REFUSED
+        if self.refusals is not NO_REFUSALS:
+            refused = self.refusals.condemned if self.tired(now) else self.refusals.refused
         answer = not self.spoken and self.full_state
         return Scene(
             around,
