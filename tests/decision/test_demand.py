@@ -93,6 +93,16 @@ def test_after_a_gap_a_window_begins_anew_and_time_without_reports_does_not_coun
     assert 1000.0 < view.figure <= 1200.0
 
 
+def test_a_pause_of_this_process_says_nothing_of_demand() -> None:
+    """What Envoys reported meanwhile is read as one report over all of it; of what there was, it may hold a part."""
+    view = View()
+    view.run(100, 1000)
+    view.now += 12.0
+    view.book.learn(LoadReport("us", "us", "shop", "us", 3000, 3000, 0, 0, 12.0, view.now))
+    view.run(60, 1000)
+    assert set(view.figures) == {1000.0}
+
+
 def test_demand_is_held_while_the_service_fails_and_that_time_does_not_count() -> None:
     view = View()
     view.run(15, 1000)

@@ -12,9 +12,11 @@ from xds_server.decision.verdicts import (
     Belief,
     EndpointState,
     Evidence,
+    Standing,
     held,
     hold_down_s,
     judge,
+    limited,
     next_endpoint,
     stale_after_s,
 )
@@ -162,3 +164,14 @@ def test_score_and_ramp_stay_fractions_and_down_means_zero(ups: list[int]) -> No
         assert (verdict.health is Health.DOWN) == (not verdict.serves)
         if up == 0:
             assert verdict.health is Health.DOWN
+
+
+def test_a_region_is_degraded_from_when_traffic_limits_it_and_healthy_from_when_that_ends() -> None:
+    well, belief = Evidence(2, 2, 2, 0.0, ""), None
+    since = []
+    for now in range(60):
+        slow = Standing(0.4, "p99 is 5 times") if 20 <= now < 40 else Standing()
+        belief = limited(belief, well, standing=slow, ramp_up_s=RAMP_S, now=float(now))
+        since.append((belief.verdict.health, belief.verdict.since))
+    healthy, degraded = Health.HEALTHY, Health.DEGRADED
+    assert since == [(healthy, 0.0)] * 20 + [(degraded, 20.0)] * 20 + [(healthy, 40.0)] * 20

@@ -94,7 +94,7 @@ class TrafficBook:
         self._windows: dict[Place, dict[str, LoadWindow]] = {}
         self._by_service: dict[str, set[Place]] = {}
         self._records: dict[Place, _Record] = {}
-        self._covered: dict[tuple[str, str], tuple[float, float]] = {}
+        self._covered: dict[tuple[str, str], tuple[float, float, float]] = {}
 
     def learn(self, report: LoadReport) -> Place:
         """Take in one load report; return the place it is about."""
@@ -104,10 +104,19 @@ class TrafficBook:
             window = self._windows[place][report.view] = LoadWindow()
             self._by_service.setdefault(place.service, set()).add(place)
         window.add(report)
-        since, last = self._covered.get((place.service, report.view), (report.at, report.at))
-        gap = report.at - last > max(GAP_S, 3 * report.interval_s)
-        self._covered[place.service, report.view] = (report.at if gap else since, report.at)
+        self._cover(report)
         return place
+
+    def _cover(self, report: LoadReport) -> None:
+        """Note since when a view has reported on a service without a gap.
+
+        A gap is one for the reports before it: a pause of this process comes back as one report over all of it.
+        """
+        key = report.service, report.view
+        since, last, interval_s = self._covered.get(key, (report.at, float("-inf"), report.interval_s))
+        if report.at > last:
+            gap = report.at - last > max(GAP_S, 3 * interval_s)
+            self._covered[key] = (report.at if gap else since, report.at, report.interval_s)
 
     def learn_access(self, summary: AccessSummary) -> Place:
         """Take in one summary of access logs; return the place it is about."""
@@ -158,7 +167,7 @@ class TrafficBook:
         """Return a view's attempts in all regions; None without fresh reports over all of the window."""
         windows = [w for p in self._by_service.get(service, ()) if (w := self._windows[p].get(view)) is not None]
         latest = max((w.reports[-1].at for w in windows if w.reports), default=None)
-        covered_since, _ = self._covered.get((service, view), (now, now))
+        covered_since, *_ = self._covered.get((service, view), (now,))
         if latest is None or now - latest > STALE_S or now - covered_since < WINDOW_S:
             return None
         total = Counts()

@@ -194,8 +194,8 @@ def limited(before: Belief | None, evidence: Evidence, *, standing: Standing, ra
         health = Health.DEGRADED if verdict.health is Health.HEALTHY else verdict.health
         reason = f"{verdict.reason}; limited to {standing.share:.0%} of its share: {standing.reason}"
         verdict = replace(verdict, health=health, ramp=standing.share, reason=reason)
-    if before is not None and before.verdict.health is verdict.health:
-        verdict = replace(verdict, since=before.verdict.since)
+    if before is not None:
+        verdict = replace(verdict, since=before.verdict.since if before.verdict.health is verdict.health else now)
     return replace(belief, verdict=verdict, ramp=ramp)
 
 
