@@ -41,7 +41,7 @@ from xds_server.snapshot.bootstrap import PING_INTERVAL_MS
 from xds_server.snapshot.kinds import kind_of
 from xds_server.snapshot.resource import Snapshot, TypeUrl
 from xds_server.transport.clients import ClientEvent
-from xds_server.transport.memory import LOOK_EVERY_S
+from xds_server.transport.memory import LOOK_EVERY_S, collect_seldom
 from xds_server.transport.options import TransportOptions
 from xds_server.transport.publisher import Publisher
 from xds_server.transport.server import XdsServer
@@ -129,6 +129,7 @@ def _built(round_: Round, decision: Decision, view: ViewKey) -> Snapshot:
 
 async def _bare(run: Run, row: _Row) -> list[Figure]:
     server = BareServer(_pair(row.services, delta=False))
+    collect_seldom(row.streams)
     port = await server.start()
     try:
         before = resident_kb()
