@@ -8,9 +8,9 @@ milliseconds, in a thread, without the interpreter's lock. Elsewhere than on gli
 The interpreter's own search for garbage goes through all that was made since the last one, and now and then through all
 there is: at 10,000 clients 80 ms and 500 ms during which nobody is served. It comes whenever so many more objects are
 there than at the last, and a change to everybody has 20 for each client under way at once: so it came twenty times in
-one change, and was a sixth of its cost. No client leaves garbage that only this search finds (measured).
-`collect_seldom` lets it wait until more has come than a change brings with it. Never to search was rejected: what else
-runs in the process may leave such garbage, and this bounds it.
+one change, and was a sixth of its cost. Clients leave next to no garbage that only this search finds: 500 objects of
+1,500 clients that came and left. `collect_seldom` lets it wait until more has come than a change brings with it. Never
+to search was rejected: what else runs in the process may leave such garbage, and this bounds it.
 """
 
 from __future__ import annotations
