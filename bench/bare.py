@@ -1,4 +1,4 @@
-"""A bare `grpc.aio` handler for the clients of `thin_client.py`: what a fleet costs in gRPC and Python by itself.
+"""A bare `grpc.aio` handler for the clients of benchmarks: what serving them costs in gRPC and Python by itself.
 
 It answers each first request of a type with bytes encoded beforehand, writes the routes to everybody when they change,
 and reads what comes back. No conversation, no views, no order: what the product takes more than this is its own.
@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 
-from bench.fanout import Acks
+from bench.acks import Acks
 from xds_server.protocol.wire import encode_response, with_nonce
 from xds_server.snapshot.resource import Snapshot, TypeUrl
 from xds_server.transport.options import TransportOptions, channel_options

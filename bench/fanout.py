@@ -23,11 +23,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol
+from typing import Protocol
 
-import grpc
-from envoy.service.discovery.v3 import discovery_pb2
-
+from bench.acks import Acks
+from bench.bare import BareServer
 from bench.figures import Figure
 from bench.run import Run
 from bench.world import FOUR, Incident, policy
@@ -35,13 +34,11 @@ from xds_server.model import ViewKey
 from xds_server.protocol.events import Acked, Identified, Nacked
 from xds_server.snapshot.resource import Snapshot, TypeUrl
 from xds_server.transport.clients import ClientEvent
-from xds_server.transport.options import TransportOptions, channel_options
 from xds_server.transport.publisher import Publisher
-from xds_server.transport.server import SERVICE, XdsServer
+from xds_server.transport.server import XdsServer
 
 _CLIENT_PROCESSES = 2
 _TURNS = 2
-_LIMIT_S = 120.0
 _SETTLE_S = 0.5
 _VIEW = ViewKey("default", FOUR[0])
 
@@ -56,29 +53,6 @@ class _Measured:
 
     def __add__(self, more: _Measured) -> _Measured:
         return _Measured(self.cpu_us + more.cpu_us, self.ms + more.ms, self.kb + more.kb)
-
-
-class Acks:
-    """Counts what clients acknowledged."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._limit = 0
-        self._reached = asyncio.Event()
-
-    def add(self) -> None:
-        """Count one more."""
-        self.count += 1
-        if self.count >= self._limit:
-            self._reached.set()
-
-    async def reach(self, limit: int) -> None:
-        """Wait until there are so many."""
-        self._limit = limit
-        self._reached.clear()
-        if self.count < limit:
-            async with asyncio.timeout(_LIMIT_S):
-                await self._reached.wait()
 
 
 class Server(Protocol):
@@ -134,7 +108,7 @@ async def _both(run: Run, pair: tuple[Snapshot, Snapshot], streams: int, changes
         run.say(f"turn {turn + 1}, delta, {size}")
         delta += await _measure(_Ours(pair), streams, changes, delta=True)
         run.say(f"turn {turn + 1}, bare handler, {size}")
-        bare += await _measure(_Bare(pair), streams, changes)
+        bare += await _measure(BareServer(pair), streams, changes)
     return [
         Figure(f"server CPU a stream, with ACK, {size}", "µs CPU", ours.cpu_us),
         Figure(f"the same in delta, {size}", "µs CPU", delta.cpu_us),
@@ -219,54 +193,3 @@ class _Ours:
         assert not isinstance(event.what, Nacked), event.what
         if isinstance(event.what, Acked) and event.what.type_url == TypeUrl.ROUTE:
             self.acks.add()
-
-
-class _Bare:
-    """A handler that writes one payload to everyone and reads what they answer, and nothing more."""
-
-    def __init__(self, pair: tuple[Snapshot, Snapshot]) -> None:
-        self._payloads = tuple(_response(snapshot, nonce) for nonce, snapshot in enumerate(pair))
-        self._latest = self._payloads[0]
-        self._wake = asyncio.Event()
-        self._server: Any = None
-        self.acks = Acks()
-
-    async def start(self) -> int:
-        self._server = grpc.aio.server(options=channel_options(TransportOptions()))
-        methods = {"StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._serve)}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
-        port = int(self._server.add_insecure_port("127.0.0.1:0"))
-        await self._server.start()
-        return port
-
-    def push(self, which: int) -> None:
-        self._latest = self._payloads[which]
-        self._wake.set()
-        self._wake = asyncio.Event()
-
-    async def stop(self) -> None:
-        await self._server.stop(0.0)
-
-    async def _serve(self, _: Any, context: Any) -> None:
-        writing = asyncio.get_running_loop().create_task(self._write(context))
-        try:
-            while (data := await context.read()) is not grpc.aio.EOF:
-                if discovery_pb2.DiscoveryRequest.FromString(data).response_nonce:
-                    self.acks.add()
-        finally:
-            writing.cancel()
-
-    async def _write(self, context: Any) -> None:
-        while True:
-            wake = self._wake
-            await context.write(self._latest)
-            await wake.wait()
-
-
-def _response(snapshot: Snapshot, nonce: int) -> bytes:
-    response = discovery_pb2.DiscoveryResponse(
-        type_url=TypeUrl.ROUTE, version_info=snapshot.versions[TypeUrl.ROUTE], nonce=str(nonce)
-    )
-    response.resources.add(type_url=TypeUrl.ROUTE, value=_routes_of(snapshot))
-    encoded: bytes = response.SerializeToString()
-    return encoded

@@ -29,8 +29,9 @@ from multiprocessing import get_context
 from statistics import median
 from typing import Any, NamedTuple
 
+from bench.acks import Acks
 from bench.bare import BareServer
-from bench.fanout import Acks, resident_kb
+from bench.fanout import resident_kb
 from bench.figures import Figure
 from bench.run import CannotMeasureError, Run
 from bench.snapshots import Round
