@@ -87,15 +87,15 @@ def first_policy(options: Options, state: State | None) -> First:
     Or if Envoys rejected it before a restart: a restart has no cohort to try it on, and would send it to everybody.
     """
     found = fit(read_now(options.policy, options.resources), options)
-    refusal = state.refusal() if state is not None and isinstance(found, Accepted) else None
-    refused = found if isinstance(found, Accepted) and refusal and refusal[0] == found.policy.digest else None
-    if isinstance(found, Accepted) and refused is None:
-        return First(found)
+    if isinstance(found, Accepted):
+        refusal = state.refusal() if state is not None else None
+        if refusal is None or refusal[0] != found.policy.digest:
+            return First(found)
+        kept = _last_good(options, state)
+        return First(found) if kept is None else First(kept, found, refusal[1])
     kept = _last_good(options, state)
     if kept is not None:
-        return First(kept, refused, refusal[1] if refusal else "")
-    if isinstance(found, Accepted):
-        return First(found)
+        return First(kept)
     raise StartError(
         "the policy cannot be used, and there is no earlier one to go on with:\n" + "\n".join(found.errors)
     )

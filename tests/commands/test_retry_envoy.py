@@ -117,6 +117,15 @@ def test_a_listener_that_was_kept_back_comes_with_a_retry(scene: Scene) -> None:
         control_plane.stop()
 
 
+def rolled_back(scene: Scene, control_plane: ControlPlane) -> str:
+    """Edit the policy to a port that is taken, and wait until that was rolled back; return what was in force before."""
+    scene.until("a client in sync", lambda: "SYNCED" in {state for state, _ in scene.states().values()})
+    before: str = control_plane.policy()["digest"]
+    scene.listen_on(scene.taken.getsockname()[1])
+    scene.until("rollback", control_plane.rejected)
+    return before
+
+
 def test_a_policy_that_was_rolled_back_goes_on_trial_again_with_a_retry(scene: Scene) -> None:
     port = scene.taken.getsockname()[1]
     free = Ports(1, random.Random())
@@ -124,10 +133,7 @@ def test_a_policy_that_was_rolled_back_goes_on_trial_again_with_a_retry(scene: S
     control_plane = scene.serve()
     try:
         with scene.envoy():
-            scene.until("a client in sync", lambda: "SYNCED" in {state for state, _ in scene.states().values()})
-            before = control_plane.policy()["digest"]
-            scene.listen_on(port)
-            scene.until("rollback", control_plane.rejected)
+            before = rolled_back(scene, control_plane)
             assert control_plane.policy()["digest"] == before
             scene.taken.close()
             assert "on trial again" in scene.run("retry").output
@@ -140,16 +146,12 @@ def test_a_policy_that_was_rolled_back_goes_on_trial_again_with_a_retry(scene: S
 
 
 def test_a_policy_that_was_rolled_back_stays_so_over_a_restart_until_a_retry(scene: Scene) -> None:
-    port = scene.taken.getsockname()[1]
     free = Ports(1, random.Random())
     scene.listen_on(free.numbers[0])
     control_plane = scene.serve()
     try:
         with scene.envoy():
-            scene.until("a client in sync", lambda: "SYNCED" in {state for state, _ in scene.states().values()})
-            before = control_plane.policy()["digest"]
-            scene.listen_on(port)
-            scene.until("rollback", control_plane.rejected)
+            before = rolled_back(scene, control_plane)
         control_plane.stop()
         control_plane = scene.serve()
         assert (control_plane.policy()["digest"], len(control_plane.rejected())) == (before, 1)
