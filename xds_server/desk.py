@@ -35,6 +35,7 @@ from xds_server.operator.admin import NotTakenError, Retried
 from xds_server.operator.admin_server import AdminServer
 from xds_server.operator.client_words import ClientWords, client_news
 from xds_server.operator.events import EventLog
+from xds_server.operator.gauges import Latest, counted
 from xds_server.operator.logs import log_event
 from xds_server.operator.metrics import Metrics
 from xds_server.operator.order_desk import OrderDesk
@@ -96,7 +97,7 @@ class Desk:
         self._said = SignalLog()
         self._client_words = ClientWords()
         self._events = EventLog(started=time.time())
-        self._metrics = self._made_metrics()
+        self._metrics = Metrics(self._latest)
         self._service_tls: Mapping[str, TlsFiles] = {}
         self._offered: Accepted | None = None
         self._rolled_back: Accepted | None = None
@@ -117,20 +118,6 @@ class Desk:
             partial(choose, salt=token_bytes(16)),
             specifier,
             objection=self._door.objection,
-        )
-
-    def _made_metrics(self) -> Metrics:
-        return Metrics(
-            self.decision,
-            self.policy,
-            self.clients,
-            lambda: self._prober.void,
-            self._signals.status,
-            quarantined=self.quarantined,
-            certificates=self._certificates,
-            handshakes=lambda: self._tls.handshakes if self._tls is not None else 0,
-            orders=lambda: self._controller.orders,
-            waiting_for=self.waiting_for,
         )
 
     def _xds_port(self, options: Options) -> XdsServer:
@@ -352,6 +339,21 @@ class Desk:
     async def metrics(self) -> bytes:
         """Return the metrics."""
         return await self._metrics.render()
+
+    def _latest(self) -> Latest:
+        """Return what metrics show of what is."""
+        return Latest(
+            self.decision(),
+            self.policy(),
+            ready=self._ready.is_set(),
+            clients=counted(self.clients()),
+            quarantined=len(self.quarantined()),
+            void_probes=self._prober.void,
+            sources=self._signals.status(),
+            certificates=self._certificates(),
+            handshakes=self._tls.handshakes if self._tls is not None else 0,
+            orders=self._controller.orders,
+        )
 
     def signals(self) -> SignalLog:
         """Return what each source last said."""

@@ -15,6 +15,7 @@ from xds_server.cli import main
 from xds_server.model import Address, Event, Observation, SourceStatus, Target, ViewKey
 from xds_server.operator.access import needed
 from xds_server.operator.admin import AdminApp
+from xds_server.operator.gauges import Latest, counted
 from xds_server.operator.metrics import Metrics
 from xds_server.operator.openapi.operations import operations
 from xds_server.operator.views import PolicyStatus
@@ -71,14 +72,10 @@ async def test_every_metric_is_documented_with_its_labels() -> None:
 
 def _busy() -> Metrics:
     """Metrics of a process to which everything happened."""
-    source = SourceStatus("lrs", 1, 2, 3)
-    metrics = Metrics(
-        strained,
-        lambda: PolicyStatus("p", "abc"),
-        lambda: [client("a")],
-        sources=lambda: [source],
-        certificates=lambda: {"xds": 1.0},
-    )
+    sources, clients = (SourceStatus("lrs", 1, 2, 3),), counted([client("a")])
+    policy = PolicyStatus("p", "abc")
+    latest = Latest(strained(), policy, clients=clients, sources=sources, certificates={"xds": 1.0})
+    metrics = Metrics(lambda: latest)
     where = Target("checkout", "us-east-1", Address("10.0.0.1", 80))
     metrics.probe(Observation("controlplane", where, healthy=True, at=0.0, latency_ms=1.0))
     for home in (10_000, 0, 10_000):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.operator.world import CLUSTER, ROUTES, client, decision
-from xds_server.model import Address, Decision, Event, Observation, Target, ViewKey
+from xds_server.model import Address, Event, Observation, Target, ViewKey
+from xds_server.operator.gauges import Latest, counted
 from xds_server.operator.metrics import Metrics
 from xds_server.operator.views import PolicyStatus
 from xds_server.orders.types import Kind, Order, Orders, Phase, Standing
@@ -37,14 +39,19 @@ def names(metrics: Metrics) -> set[str]:
     return {name for name, _ in read(metrics)}
 
 
+def of(**latest: Any) -> Metrics:
+    return Metrics(lambda: Latest(**latest))
+
+
 def probe(healthy: bool, service: str = "checkout") -> Observation:
     where = Target(service, "us-east-1", Address("10.0.0.1", 80))
     return Observation("controlplane", where, healthy, at=1.0, latency_ms=4.0 if healthy else None)
 
 
 def test_what_is_comes_from_the_latest_values_and_goes_with_them() -> None:
-    latest: list[Decision | None] = [decision()]
-    metrics = Metrics(lambda: latest[0], lambda: PolicyStatus("p", "abc", ("bad",)), lambda: [client("a"), client("b")])
+    clients = counted([client("a"), client("b")])
+    latest = [Latest(decision(), PolicyStatus("p", "abc", ("bad",)), clients=clients)]
+    metrics = Metrics(lambda: latest[0])
     assert value(metrics, "weight", service="checkout", view="eu-west-1", region="us-east-1") == 0.7
     assert value(metrics, "weight", service="checkout", view="eu-west-1", region="sa-east-1") == 0.0
     assert value(metrics, "verdict_score", service="checkout", region="sa-east-1") == 0.0
@@ -53,21 +60,21 @@ def test_what_is_comes_from_the_latest_values_and_goes_with_them() -> None:
     assert value(metrics, "policy_info", digest="abc") == 1.0
     assert value(metrics, "policy_rejected") == 1.0
     assert value(metrics, "connected_clients", fleet="default", region="us-east-1") == 2.0
-    latest[0] = None
+    latest[0] = Latest()
     assert not any(name.startswith(("xds_server_weight", "xds_server_verdict")) for name in names(metrics))
 
 
 def test_a_service_that_is_deployed_in_one_region_has_series_for_it_alone() -> None:
     places = {
         labels
-        for name, labels in read(Metrics(decision))
+        for name, labels in read(of(decision=decision()))
         if name == "xds_server_verdict_score" and ("service", "search") in labels
     }
     assert places == {(("region", "us-east-1"), ("service", "search"))}
 
 
 def test_probes_are_counted_and_timed_and_forgotten_with_their_service() -> None:
-    metrics = Metrics(void_probes=lambda: 3)
+    metrics = of(void_probes=3)
     for seen in (probe(True), probe(True), probe(False), probe(True, "search")):
         metrics.probe(seen)
     where = {"service": "checkout", "region": "us-east-1"}
@@ -129,7 +136,7 @@ def test_orders_are_counted_and_what_they_moved_is_shown_where_they_hold() -> No
     order = Order("e-1", Kind.EVACUATE, "anna", "why", 0.0, 9.0, region="us-east-1", service="checkout")
     hold = replace(order, id="h-1", kind=Kind.HOLD, region="")
     standing = (Standing(order, Phase.MOVING, 0.0, moved=0.4), Standing(hold, Phase.IN_FORCE, 0.0))
-    metrics = Metrics(decision, orders=lambda: Orders(1, standing))
+    metrics = of(decision=decision(), orders=Orders(1, standing))
     assert value(metrics, "orders", kind="evacuate", phase="moving") == 1
     assert value(metrics, "orders", kind="evacuate", phase="stopped") == 0
     assert value(metrics, "orders", kind="hold", phase="in force") == 1
@@ -139,7 +146,7 @@ def test_orders_are_counted_and_what_they_moved_is_shown_where_they_hold() -> No
 
 
 def test_demand_and_what_the_loss_of_a_region_would_do() -> None:
-    metrics = Metrics(decision)
+    metrics = of(decision=decision())
     demand = decision().service("checkout").demand_rps[0]
     assert value(metrics, "demand_rps", service="checkout", view=decision().regions[0]) == demand
     assert value(metrics, "loss_overload", service="checkout", region="us-east-1") == 1.25
@@ -147,7 +154,7 @@ def test_demand_and_what_the_loss_of_a_region_would_do() -> None:
 
 def test_clients_that_are_behind_and_whether_it_is_ready() -> None:
     there = client("a")
-    metrics = Metrics(clients=lambda: [there, replace(there, types=there.types[:1])], waiting_for=lambda: "evidence")
+    metrics = of(clients=counted([there, replace(there, types=there.types[:1])]), ready=False)
     assert value(metrics, "behind_clients", fleet="default", region="us-east-1") == 1
     assert value(metrics, "rejecting_clients", fleet="default", region="us-east-1") == 1
     assert value(metrics, "ready") == 0

@@ -20,6 +20,7 @@ from xds_server.operator.access import Door
 from xds_server.operator.admin import NotTakenError, Retried
 from xds_server.operator.admin_server import AdminServer
 from xds_server.operator.events import EventLog
+from xds_server.operator.gauges import Latest, counted
 from xds_server.operator.metrics import Metrics
 from xds_server.operator.order_desk import OrderDesk
 from xds_server.operator.signal_log import SignalLog
@@ -161,7 +162,8 @@ class Process:
         return self.desk
 
     async def metrics(self) -> bytes:
-        return await Metrics(self.decision, self.policy, self.clients).render()
+        latest = Latest(self.decision(), self.policy(), clients=counted(self.clients()))
+        return await Metrics(lambda: latest).render()
 
 
 @dataclass(frozen=True)
