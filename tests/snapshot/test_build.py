@@ -31,7 +31,8 @@ from xds_server.policy.types import (
     Timeouts,
     TrafficClass,
 )
-from xds_server.snapshot.build import Builder, Inconsistent, build
+from xds_server.snapshot.build import Builder, build
+from xds_server.snapshot.facts import Inconsistent
 from xds_server.snapshot.kinds import GRPC
 from xds_server.snapshot.resource import Snapshot, TypeUrl
 from xds_server.snapshot.wire import encode

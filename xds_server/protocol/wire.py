@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError
 
 from xds_server.protocol.events import MOST_ERROR, MOST_TEXT, Code, Identified, ProtocolError
 from xds_server.snapshot.resource import Resource
+from xds_server.snapshot.wire import varint
 
 _LENGTH_DELIMITED = 2
 
@@ -107,13 +108,4 @@ def field(number: int, value: bytes) -> bytes:
 
 def header(number: int, length: int) -> bytes:
     """Return what stands before the content of a field of that length."""
-    return bytes((number << 3 | _LENGTH_DELIMITED,)) + _varint(length)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return bytes((number << 3 | _LENGTH_DELIMITED,)) + varint(length)

@@ -16,8 +16,7 @@ does not matter. Two replicas with the same inputs send the same bytes under the
 inputs, so few of the parts, and the rest are the same `Resource` objects as before: comparing and sending them costs
 nothing. The builder has one owner (the controller) and forgets what a round did not ask for.
 
-Inconsistent inputs (a decision that does not fit the policy) are a bug of ours, never an operator's mistake: they raise
-`Inconsistent`, which nobody catches.
+Inputs that do not fit each other raise `Inconsistent` (facts.py), which nobody catches.
 """
 
 from __future__ import annotations
@@ -25,23 +24,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from xds_server.decision.protection import HEADROOM, per_try_timeout_ms
-from xds_server.model import Address, Decision, Endpoint, Protection, Row, ServiceDecision, Shed, Target, ViewKey
+from xds_server.decision.protection import HEADROOM
+from xds_server.model import Address, Decision, Endpoint, Protection, ServiceDecision, Target, ViewKey
 from xds_server.policy.types import Deployment, Fleet, OwnResource, Policy, Service, Taker
 from xds_server.snapshot import grpc_view, listeners, routes, runtime
 from xds_server.snapshot.clusters import cluster_name, cluster_rest, named
 from xds_server.snapshot.endpoints import Encoded, assignment, encode_hosts, hosts_of, is_host_name
+from xds_server.snapshot.facts import Facts, Inconsistent, facts_of
 from xds_server.snapshot.kinds import GRPC, lacking, takes_virtual_hosts
 from xds_server.snapshot.memo import Memo
 from xds_server.snapshot.resource import Key, Resource, Snapshot, TypeUrl, content_version
-from xds_server.snapshot.shedding import drops
 from xds_server.snapshot.tls import secrets_of, transport_socket
 
 Addresses = Mapping[Endpoint, tuple[Address, ...]]
-
-
-class Inconsistent(AssertionError):  # noqa: N818  (a state, not an error of the operator's)
-    """The policy and the decision do not fit, or a snapshot refers to a name it does not hold: a bug, not bad input."""
 
 
 def build(
@@ -53,28 +48,6 @@ def build(
 ) -> Snapshot:
     """Build one view's snapshot without keeping anything. `unhealthy` are single failed endpoints of live regions."""
     return Builder().build_all(policy, decision, [view], addresses, unhealthy)[view]
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """All that a service's resources in one view are made from. Rows follow `regions`: its deployments', by name."""
-
-    service: Service
-    view: str
-    kind: str
-    regions: tuple[str, ...]
-    per_try_ms: int
-    weights: Row
-    reflex: tuple[Row, ...]
-    protection: tuple[Protection, ...]
-    hosts: tuple[Encoded, ...]
-    reads: Row = ()
-    shed: Shed | None = None
-
-    @property
-    def drop_percent(self) -> int:
-        """Return how much the assignments drop: where routes refuse nothing, or are those of gRPC, which cannot."""
-        return self.shed.percent if self.shed and self.kind == GRPC else drops(self.shed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,21 +139,20 @@ class Builder:
         decided: Mapping[str, ServiceDecision],
         view: ViewKey,
         hosts: tuple[Encoded, ...],
-    ) -> _Facts:
+    ) -> Facts:
         return self._memo.get(
             ("facts", service.name, view.region, view.kind),
             (service, decided.get(service.name), hosts, policy.latency_ms),
-            lambda: _facts(policy, service, decided, view, hosts),
+            lambda: facts_of(policy, service, decided, view, hosts),
         )
 
-    def _part(self, facts: _Facts) -> _Part:
-        make = self._make_grpc_part if facts.kind == GRPC else self._make_part
+    def _part(self, facts: Facts) -> _Part:
+        make = self._grpc_part if facts.kind == GRPC else self._envoy_part
         return self._memo.get(("part", facts.service.name, facts.view, facts.kind), facts, lambda: make(facts))
 
-    def _make_part(self, facts: _Facts) -> _Part:
+    def _envoy_part(self, facts: Facts) -> _Part:
         service, per_try_ms, lacks = facts.service, facts.per_try_ms, lacking(facts.kind)
-        weights = tuple(zip(facts.regions, facts.weights, strict=True))
-        reads = tuple(zip(facts.regions, facts.reads, strict=True)) if facts.reads else ()
+        weights, reads = facts.weights_by_region, facts.reads_by_region
         shed = facts.shed and replace(facts.shed, reason="")
         virtual_host = self._memo.get(
             ("virtual host", service.name, facts.view, facts.kind),
@@ -195,18 +167,16 @@ class Builder:
                 lacks=lacks,
             ),
         )
-        clusters = tuple(self._cluster(facts, at) for at in range(len(facts.protection)))
-        assignments = tuple(self._assignment(facts, at) for at in range(len(facts.protection)))
+        clusters, assignments = self._clusters(facts)
         keys = tuple(cluster.key for cluster in clusters)
         if takes_virtual_hosts(facts.kind):
             alone = _virtual_host(service, virtual_host, keys)
             return _Part((*clusters, *assignments, alone), keys, b"")
         return _Part(clusters + assignments, keys, routes.named(service.name, virtual_host))
 
-    def _make_grpc_part(self, facts: _Facts) -> _Part:
-        service, weights = facts.service, tuple(zip(facts.regions, facts.weights, strict=True))
-        clusters = tuple(self._cluster(facts, at) for at in range(len(facts.protection)))
-        assignments = tuple(self._assignment(facts, at) for at in range(len(facts.protection)))
+    def _grpc_part(self, facts: Facts) -> _Part:
+        service, weights = facts.service, facts.weights_by_region
+        clusters, assignments = self._clusters(facts)
         keys = tuple(cluster.key for cluster in clusters)
         route = self._memo.get(
             ("grpc routes", service.name, facts.view),
@@ -232,7 +202,12 @@ class Builder:
             lambda: any(is_host_name(endpoint.host) for found in deployments for endpoint in found.endpoints),
         )
 
-    def _cluster(self, facts: _Facts, at: int) -> Resource:
+    def _clusters(self, facts: Facts) -> tuple[tuple[Resource, ...], tuple[Resource, ...]]:
+        """Return the cluster of each region, and the assignment of each."""
+        places = range(len(facts.regions))
+        return tuple(self._cluster(facts, at) for at in places), tuple(self._assignment(facts, at) for at in places)
+
+    def _cluster(self, facts: Facts, at: int) -> Resource:
         service, protection = facts.service, facts.protection[at]
         name = cluster_name(service.name, facts.regions[at])
         socket = self._socket(service, facts.kind)
@@ -250,7 +225,7 @@ class Builder:
             return b""
         return self._memo.get(("socket", service.name, kind), service, lambda: transport_socket(service, lacking(kind)))
 
-    def _assignment(self, facts: _Facts, at: int) -> Resource:
+    def _assignment(self, facts: Facts, at: int) -> Resource:
         name = cluster_name(facts.service.name, facts.regions[at])
         home, factor, drop = facts.hosts[at], facts.protection[at].overprovisioning_factor, facts.drop_percent
         reflex = tuple(entry for entry in zip(facts.reflex[at], facts.hosts, strict=True) if entry[1] is not home)
@@ -280,7 +255,7 @@ class Builder:
             lambda: _resource(TypeUrl.ROUTE, name, routes.route_configuration(name, hosts), needs),
         )
 
-    def _runtime(self, view: ViewKey, facts: list[_Facts], envoys: int) -> Resource:
+    def _runtime(self, view: ViewKey, facts: list[Facts], envoys: int) -> Resource:
         """Return the breakers of one view's Envoys; a fleet as small as the head-room gets none."""
         entries = [self._breakers(of_service, envoys) for of_service in facts] if envoys > HEADROOM else []
         return self._memo.get(
@@ -289,7 +264,7 @@ class Builder:
             lambda: _resource(TypeUrl.RUNTIME, runtime.LAYER, runtime.layer(entries)),
         )
 
-    def _breakers(self, facts: _Facts, envoys: int) -> bytes:
+    def _breakers(self, facts: Facts, envoys: int) -> bytes:
         return self._memo.get(
             ("breakers", facts.service.name, facts.view, envoys),
             facts.protection,
@@ -328,39 +303,7 @@ def _deployments(service: Service) -> list[Deployment]:
     return [service.deployments[region] for region in sorted(service.deployments)]
 
 
-def _facts(
-    policy: Policy,
-    service: Service,
-    decided: Mapping[str, ServiceDecision],
-    view: ViewKey,
-    hosts: tuple[Encoded, ...],
-) -> _Facts:
-    """Pick what concerns one service and view out of the decision, and check that it fits the policy."""
-    decision = decided.get(service.name)
-    if decision is None or not set(service.deployments) <= set(decision.regions):
-        raise Inconsistent(f"the decision does not cover {service.name}")
-    v = decision.regions.index(view.region)
-    regions = tuple(sorted(service.deployments))
-    columns = [decision.regions.index(region) for region in regions]
-    protection = tuple(found for r in columns if (found := decision.protection[v][r]) is not None)
-    if len(protection) != len(columns):
-        raise Inconsistent(f"the decision lacks protection for a deployment of {service.name}")
-    return _Facts(
-        service=service,
-        view=view.region,
-        kind=view.kind,
-        regions=regions,
-        per_try_ms=per_try_timeout_ms(policy, service, view.region),
-        weights=tuple(decision.weights[v][r] for r in columns),
-        reads=tuple(decision.half_open[v][r] for r in columns) if decision.half_open else (),
-        shed=decision.shed[v] if decision.shed else None,
-        reflex=tuple(tuple(decision.reflex[gone][v][r] for r in columns) for gone in columns),
-        protection=protection,
-        hosts=hosts,
-    )
-
-
-def _cluster_rest(facts: _Facts, protection: Protection, socket: bytes) -> bytes:
+def _cluster_rest(facts: Facts, protection: Protection, socket: bytes) -> bytes:
     if facts.kind == GRPC:
         return grpc_view.cluster_rest(protection)
     service = facts.service

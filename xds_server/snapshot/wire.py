@@ -45,15 +45,16 @@ def any_of(message: Message) -> Any:
 
 def part(number: int, encoded: bytes) -> bytes:
     """Return field `number` holding an encoded submessage (or a string's UTF-8)."""
-    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(len(encoded)) + encoded
+    return varint(number << 3 | _LENGTH_DELIMITED) + varint(len(encoded)) + encoded
 
 
 def number(field: int, value: int) -> bytes:
     """Return field `field` holding a positive integer."""
-    return _varint(field << 3) + _varint(value)
+    return varint(field << 3) + varint(value)
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Return a number as protobuf writes it ("Base 128 Varints", encoding guide)."""
     if value <= 0x7F:
         return bytes((value,))
     out = bytearray()
