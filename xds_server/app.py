@@ -43,9 +43,10 @@ def run(options: Options) -> None:
 
 
 async def _serve(options: Options, state: State | None, archive: Archive, log: logging.Logger) -> None:
-    first = first_policy(options, state)
+    memory = kept_memory(state)
+    first = first_policy(options, state, memory.trial if memory is not None else "")
     chronicle = Chronicle(archive, weights_json, time.time, log.error)
-    desk = Desk(options, kept_memory(state), kept_orders(state), chronicle, log)
+    desk = Desk(options, memory, kept_orders(state), chronicle, log)
     desk.keep_in(state)
     desk.begin(first)
     stop = asyncio.Event()

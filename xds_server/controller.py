@@ -33,7 +33,7 @@ from xds_server.model import (
 from xds_server.orders.book import OrderBook, Scene
 from xds_server.orders.types import Orders, Request
 from xds_server.policy.types import Policy
-from xds_server.rollout import canary
+from xds_server.rollout import canary, reunion
 from xds_server.rollout.clientele import Clientele
 from xds_server.rollout.news import ClientNews, Joined, Left, Refused, Settled, TrialSnapshots
 from xds_server.rollout.quarantine import Held, Quarantine
@@ -68,6 +68,7 @@ class Controller:
         self._track: Track | None = None
         self._candidate: Track | None = None
         self._trial: canary.Trial | None = None
+        self._reunion: reunion.Reunion | None = None
         self._unhealthy: frozenset[Target] = frozenset()
         self._orders = OrderBook(orders, wall_offset)
         self._ordered: dict[str, Ordered] = {}
@@ -127,7 +128,8 @@ class Controller:
         profiles = self._track.profiles() if self._track is not None else self._memory.profiles
         weights = weights or self._memory.weights
         measured = self._health.remembered(self._track.offered() if self._track is not None else {})
-        return Memory(self._health.beliefs(), weights, self._book.known(), profiles, measured)
+        trial = self.candidate.digest if self.candidate is not None else ""
+        return Memory(self._health.beliefs(), weights, self._book.known(), profiles, measured, trial)
 
     def step(self, inputs: Inputs, now: float) -> Outcome:
         """Take what came in, and return what follows from it at `now` (seconds, monotonic)."""
@@ -173,6 +175,7 @@ class Controller:
             self._ordered = self._orders.ordered(policy)
             self._track = Track(policy, self._remembered(now))
             self._decide_by = now if self._restored else now + START_GRACE_S
+            self._reunion = reunion.begin(now) if self._memory.trial else None
             self._told.add("policy.accepted", now, f"policy {policy.digest} in force", digest=policy.digest)
             self._told.configure_due = True
             self._told.promoted = policy
@@ -210,11 +213,14 @@ class Controller:
         self._candidate.locate(self._book)
         if now < self._decide_by and not self._candidate.located(self._book):
             return
+        if self._reunion is not None and now < self._reunion.over_at:
+            return
         if self._track.lacks(self._clientele.views):
             return  # until the next step: whom the edit concerns shows beside what is in force
         self._begin_trial(self._candidate, self._track, now)
 
     def _begin_trial(self, candidate: Track, standing: Track, now: float) -> None:
+        self._reunion = None
         ordered = self._orders.ordered(candidate.policy)
         candidate.take_over(standing, ordered)
         candidate.decide(self._health, (), now, ordered)
@@ -276,6 +282,7 @@ class Controller:
         for said in news:
             if isinstance(said, Joined):
                 self._clientele.joined(said)
+                self._reunion = self._reunion.joined(now) if self._reunion is not None else None
             elif isinstance(said, Left):
                 self._clientele.left(said.stream)
                 if self._trial is not None and said.stream in self._trial.members:
@@ -397,7 +404,7 @@ class Controller:
         times.append(self._trial.deadline if self._trial is not None else None)
         times += [track.next_change() for track in (self._track, self._candidate) if track is not None]
         if self._candidate is not None and self._trial is None:
-            times.append(self._decide_by)
+            times.append(max(self._decide_by, self._reunion.over_at if self._reunion is not None else 0.0))
         if self._asked:
             times.append(now)
         if any(track is not None and track.behind for track in (self._track, self._candidate)):

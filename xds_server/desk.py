@@ -19,6 +19,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from secrets import token_bytes
 from typing import Protocol
@@ -148,11 +149,23 @@ class Desk:
         """Put the first policy in force, before anybody can connect."""
         self.read(first.policy)
         self._loop.step()
+        digest = first.policy.policy.digest
         if first.refused is not None:
             self._offered = first.refused
             self._roll_back(first.refused.policy.digest, first.reason)
             words = f"policy {first.refused.policy.digest} was rolled back before: {first.reason}"
             self._tell(Event("policy.rejected", now(), words, "alarm"))
+        elif first.trial is not None:
+            what = f"policy {first.trial.policy.digest} was on trial when the process before ended"
+            words = f"{what}: policy {digest} is in force until clients are back and have tried it"
+            self._tell(Event("policy.trial", now(), words))
+            self.read(first.trial)
+            self._loop.step()
+        elif first.lost:
+            words = (
+                f"policy {digest} {first.lost} when the process before ended, but the one before it is not to be had"
+            )
+            self._tell(Event("policy.warning", now(), f"{words}: it is in force, untried", "warning"))
 
     async def run(self, stop: asyncio.Event, addresses: dict[str, str]) -> None:
         """Run all parts until `stop`; say on standard output when ready."""
@@ -199,7 +212,7 @@ class Desk:
         if self._rolled_back is not None and self._rolled_back.policy.digest == reading.policy.digest:
             return  # what Envoys said of it stands
         mended = bool(self._status.rejected)
-        self._status = PolicyStatus(str(self._options.policy), self._status.digest)
+        self._status = replace(self._status, source=str(self._options.policy), rejected=())
         if self._offered is not None and self._offered.policy.digest == reading.policy.digest:
             if mended:
                 self._tell(Event("policy.restored", now(), "the policy file says again what is in force"))
@@ -211,7 +224,7 @@ class Desk:
         self._loop.put(reading.policy)
 
     def _reject(self, source: str, errors: tuple[str, ...]) -> None:
-        self._status = PolicyStatus(source, self._status.digest, errors)
+        self._status = replace(self._status, source=source, rejected=errors)
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         words = f"policy rejected, the last good one stays in force: {errors[0]}{more}"
         self._tell(Event("policy.rejected", now(), words, "alarm", (("errors", str(len(errors))),)))
@@ -221,7 +234,8 @@ class Desk:
         if self._offered is None or self._offered.policy.digest != digest:
             return
         self._rolled_back, self._offered = self._offered, None
-        self._status = PolicyStatus(str(self._options.policy), self._status.digest, (f"policy {digest}: {reason}",))
+        source, errors = str(self._options.policy), (f"policy {digest}: {reason}",)
+        self._status = replace(self._status, source=source, rejected=errors)
         if self._keeper is not None:
             self._keeper.refused(digest, reason)
 
@@ -232,7 +246,7 @@ class Desk:
             self._service_tls = self._offered.tls
             self._prober.set_tls(self._offered.tls)
         self._signals.follow(policy)
-        self._status = PolicyStatus(str(self._options.policy), policy.digest, self._status.rejected)
+        self._status = replace(self._status, source=str(self._options.policy), digest=policy.digest)
         self.xds.reassign()
         if self._keeper is not None and self._offered is not None and self._offered.policy.digest == policy.digest:
             resources = tuple((file.source, file.text) for file in self._offered.resources)
@@ -270,6 +284,7 @@ class Desk:
         if outcome.refused is not None:
             policy, reason = outcome.refused
             self._roll_back(policy.digest, reason)
+        self._note_trial()
         if outcome.targets is not None:
             self._prober.set_targets(outcome.targets)
             self._signals.set_targets(outcome.targets)
@@ -286,6 +301,15 @@ class Desk:
             self._keeper.changed()
         if self._controller.decision is not None:
             self._ready.set()
+
+    def _note_trial(self) -> None:
+        """Note which policy is on trial: to be shown, and to be known to the next process."""
+        candidate = self._controller.candidate
+        digest = candidate.digest if candidate is not None else None
+        if digest != self._status.trial:
+            self._status = replace(self._status, trial=digest)
+            if self._keeper is not None:
+                self._keeper.changed()
 
     def _publish(self, outcome: Outcome) -> None:
         """Hand on what Envoys get; the end of a trial last, so that its cohort does not see the old policy again."""
@@ -382,7 +406,7 @@ class Desk:
         self.xds.retry()
         self._loop.retry()
         if again is not None:
-            self._status = PolicyStatus(str(self._options.policy), self._status.digest)
+            self._status = replace(self._status, source=str(self._options.policy), rejected=())
             self._offered = again
             self._loop.put(again.policy)
         and_policy = f", and policy {digest}" if digest is not None else ""

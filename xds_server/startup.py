@@ -74,31 +74,44 @@ def open_archive(options: Options, log: logging.Logger) -> Archive:
 
 
 class First(NamedTuple):
-    """What to start with: a policy, and one that an earlier process rolled back, if the file still says so, and why."""
+    """What to start with: the policy that is in force first.
+
+    If that is the one before, because what the file says was rolled back or on trial when an earlier process ended,
+    that is in `refused`, with the reason, or in `trial`. `lost` says why it is in force although it was the one or the
+    other: the one before is not to be had.
+    """
 
     policy: Accepted
     refused: Accepted | None = None
     reason: str = ""
+    trial: Accepted | None = None
+    lost: str = ""
 
 
-def first_policy(options: Options, state: State | None) -> First:
+def first_policy(options: Options, state: State | None, on_trial: str = "") -> First:
     """Return the file's policy; the last good one that was kept if that is none (the reader will say why).
 
-    Or if Envoys rejected it before a restart: a restart has no cohort to try it on, and would send it to everybody.
+    Or if it has not passed its trial: a start has no cohort to try it on, and would send it to everybody. `on_trial` is
+    the digest of the one that was on trial. That counts more than its having been rolled back: an operator wanted so.
     """
     found = fit(read_now(options.policy, options.resources), options)
-    if isinstance(found, Accepted):
-        refusal = state.refusal() if state is not None else None
-        if refusal is None or refusal[0] != found.policy.digest:
-            return First(found)
-        kept = _last_good(options, state)
-        return First(found) if kept is None else First(kept, found, refusal[1])
     kept = _last_good(options, state)
-    if kept is not None:
-        return First(kept)
-    raise StartError(
-        "the policy cannot be used, and there is no earlier one to go on with:\n" + "\n".join(found.errors)
-    )
+    if isinstance(found, Rejected):
+        if kept is not None:
+            return First(kept)
+        raise _nothing_to_start_with(found)
+    digest = found.policy.digest
+    if digest == on_trial:
+        return First(kept, trial=found) if kept is not None else First(found, lost="was on trial")
+    refusal = state.refusal() if state is not None else None
+    if refusal is not None and digest == refusal[0]:
+        return First(kept, found, refusal[1]) if kept is not None else First(found, lost="had been rolled back")
+    return First(found)
+
+
+def _nothing_to_start_with(found: Rejected) -> StartError:
+    words = "the policy cannot be used, and there is no earlier one to go on with:"
+    return StartError("\n".join((words, *found.errors)))
 
 
 def _last_good(options: Options, state: State | None) -> Accepted | None:

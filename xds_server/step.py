@@ -33,7 +33,7 @@ class Memory:
     """What outlives a process.
 
     That is beliefs, the weights in force (regions and table by service), the last addresses, profiles that do not
-    follow from the policy, and by service what was measured: demand and latencies.
+    follow from the policy, by service what was measured: demand and latencies; and the digest of the policy on trial.
     """
 
     beliefs: Mapping[Place, Belief] = field(default_factory=dict)
@@ -41,6 +41,7 @@ class Memory:
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     profiles: Mapping[str, Mapping[str, Choice]] = field(default_factory=dict)
     measured: Mapping[str, Measured] = field(default_factory=dict)
+    trial: str = ""
 
 
 @dataclass(frozen=True, slots=True)

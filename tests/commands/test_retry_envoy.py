@@ -47,14 +47,16 @@ class Scene:
     def listen_on(self, port: int) -> None:
         self.policy.write_text(POLICY.replace("PORT", str(port)))
 
-    def serve(self) -> ControlPlane:
-        self.control_plane = ControlPlane(self.directory, self.policy, self.directory / "resources")
+    def serve(self, *options: str) -> ControlPlane:
+        self.control_plane = ControlPlane(self.directory, self.policy, self.directory / "resources", *options)
         return self.control_plane
 
-    def envoy(self) -> EnvoyProcess:
-        words = ["bootstrap", "--region", "us-east-1", "--id", "e1", "--xds", self.control_plane.ready["xds"]]
+    def envoy(self, name: str = "e1") -> EnvoyProcess:
+        words = ["bootstrap", "--region", "us-east-1", "--id", name, "--xds", self.control_plane.ready["xds"]]
         words += ["--admin-port", "0", "--no-load-reports", "--no-health-checks", "--no-access-logs"]
-        return EnvoyProcess(self.directory, CliRunner().invoke(main, words).output, wait_ready=False)
+        directory = self.directory / name
+        directory.mkdir(exist_ok=True)
+        return EnvoyProcess(directory, CliRunner().invoke(main, words).output, wait_ready=False)
 
     def run(self, command: str) -> Result:
         return CliRunner().invoke(main, [command, "--admin", self.control_plane.ready["admin"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -60,8 +61,8 @@ class ControlPlane:
 
     def __init__(self, directory: Path, policy: Path, resources: Path, *options: str) -> None:
         self._log = directory / "serve.log"
-        command = [*PROGRAM, "serve", str(policy), "--resources", str(resources), *options]
-        command += ["--state-dir", str(directory / "state"), "--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        command = [*PROGRAM, "serve", str(policy), "--resources", str(resources)]
+        command += ["--state-dir", str(directory / "state"), "--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0", *options]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
         assert self._process.stdout is not None
@@ -85,8 +86,8 @@ class ControlPlane:
         errors: list[str] = (self.policy()["rejected"] or {"errors": []})["errors"]
         return errors
 
-    def stop(self) -> None:
-        self._process.terminate()
+    def stop(self, *, kill: bool = False) -> None:
+        self._process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
         self._process.wait(LIMIT_S)
         assert self._process.stdout is not None
         self._process.stdout.close()

@@ -125,7 +125,7 @@ async def test_decision_before_and_after_the_first() -> None:
         after = (await site.get("/api/v1/decision")).json
     rejected = {"errors": ["p.yaml:1:1: regions: missing"]}
     assert before == {
-        "policy": {"digest": None, "source": "p.yaml", "rejected": rejected},
+        "policy": {"digest": None, "source": "p.yaml", "trial": None, "rejected": rejected},
         "regions": [],
         "fleets": [],
         "services": [],
@@ -199,6 +199,7 @@ async def test_the_policy_page_has_the_errors_of_a_refused_edit() -> None:
         assert (await site.get("/api/v1/policy")).json == {
             "digest": "abc",
             "source": "p.yaml",
+            "trial": None,
             "rejected": {"errors": ["p.yaml:3:1: x: y"]},
         }
 

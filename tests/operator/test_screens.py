@@ -75,6 +75,14 @@ checkout from     ap-southeast-1  eu-west-1  sa-east-1  us-east-1  demand
     assert lines[0].endswith("policy abc, 1 clients, 1 behind, 1 rejecting")
 
 
+def test_a_policy_on_trial_stands_below_the_one_in_force() -> None:
+    trying = replace(client("web-1"), on_trial=True)
+    policy = PolicyStatus("p.yaml", "abc", trial="def")
+    for clients, words in (((trying,), "by 1 of them"), ((), "as soon as there is somebody to try it")):
+        lines = list(status_screen(status_json(replace(SEEN, policy=policy, clients=clients)), NONE, [], WALL, None))
+        assert ("policy abc, " in lines[0], lines[1]) == (True, f"on trial: policy def, {words}")
+
+
 def test_before_the_first_decision_it_says_what_is_waited_for() -> None:
     waiting = replace(SEEN, decision=None, clients=(), waiting_for="waiting for evidence")
     lines = list(status_screen(status_json(waiting), NONE, [], WALL, None))

@@ -37,6 +37,7 @@ def _clients_json(clients: Sequence[ClientStatus]) -> Json:
         "connected": len(clients),
         "behind": sum(not all(client.in_sync(status) for status in client.types) for client in clients),
         "rejecting": sum(any(status.rejected for status in client.types) for client in clients),
+        "on_trial": sum(client.on_trial for client in clients),
     }
 
 

@@ -63,10 +63,13 @@ def status_screen(
 
 def _head(status: Json) -> Iterator[str]:
     clients = status["clients"]
-    policy = status["policy"]["digest"] or "none"
-    told = [f"policy {policy}", f"{clients['connected']} clients"]
+    policy = status["policy"]
+    told = [f"policy {policy['digest'] or 'none'}", f"{clients['connected']} clients"]
     told += [f"{clients[name]} {name}" for name in ("behind", "rejecting") if clients[name]]
     yield plain(f"xds-server {status['version']}: {', '.join(told)}")
+    if policy["trial"]:
+        by = f"by {clients['on_trial']} of them" if clients["on_trial"] else "as soon as there is somebody to try it"
+        yield plain(f"on trial: policy {policy['trial']}, {by}")
     if status["waiting_for"]:
         yield plain(f"not ready: {status['waiting_for']}")
 

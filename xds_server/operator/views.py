@@ -63,17 +63,21 @@ def short_type(type_url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PolicyStatus:
-    """The policy in force, and what is wrong with the text that is in the file now (empty: nothing)."""
+    """The policy in force, and what is wrong with the text that is in the file now (empty: nothing).
+
+    `trial` is the digest of the one that is on trial or waits for it.
+    """
 
     source: str
     digest: str | None = None
     rejected: tuple[str, ...] = ()
+    trial: str | None = None
 
 
 def policy_json(policy: PolicyStatus) -> Json:
-    """Return the policy in force and the rejected edit, if there is one."""
+    """Return the policy in force, the one on trial, and the rejected edit, if there are such."""
     rejected = {"errors": list(policy.rejected)} if policy.rejected else None
-    return {"digest": policy.digest, "source": policy.source, "rejected": rejected}
+    return {"digest": policy.digest, "source": policy.source, "trial": policy.trial, "rejected": rejected}
 
 
 def decision_json(decision: Decision | None, policy: PolicyStatus, now: float, service: str | None = None) -> Json:

@@ -35,6 +35,7 @@ def to_json(memory: Memory, now: float) -> dict[str, Any]:
             for service, choices in sorted(memory.profiles.items())
         },
         "measured": {service: _measured_json(found) for service, found in sorted(memory.measured.items())},
+        "trial": memory.trial,
     }
 
 
@@ -50,6 +51,7 @@ def from_json(data: Mapping[str, Any], now: float) -> Memory:
                 for service, choices in data.get("profiles", {}).items()
             },
             measured={str(service): _measured(item) for service, item in data.get("measured", {}).items()},
+            trial=str(data.get("trial", "")),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CorruptError(f"{type(error).__name__}: {error}") from error

@@ -94,6 +94,7 @@ def _decision() -> dict[str, Json]:
     policy = {
         "digest": maybe(text("Names the policy in force; null before the first.")),
         "source": text(),
+        "trial": maybe(text("Names the policy on trial.")),
         "rejected": maybe(fields({"errors": array(text())}, "What is wrong with the text in the file now.")),
     }
     return {
@@ -158,7 +159,7 @@ def _status() -> dict[str, Json]:
         "version": text(),
         "waiting_for": maybe(text("Why it is not ready.")),
         "policy": ref("Policy"),
-        "clients": fields({name: whole(minimum=0) for name in ("connected", "behind", "rejecting")}),
+        "clients": fields({name: whole(minimum=0) for name in ("connected", "behind", "rejecting", "on_trial")}),
         "alarms": array(ref("Alarm")),
         "regions": array(ref("Region")),
         "services": array(fields(service)),

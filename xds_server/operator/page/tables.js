@@ -122,11 +122,14 @@ export function drawPolicy(root) {
   const rejected = policy.rejected?.errors ?? [];
   show(root,
     h("p", {}, "In force: ", h("code", {}, policy.digest ?? "none yet"), " from ", h("code", {}, policy.source)),
+    policy.trial
+      ? h("p", {}, "On trial: ", h("code", {}, policy.trial), ", by a part of the clients that it concerns. The above stays in force for everybody else until they have accepted it.")
+      : null,
     rejected.length
       ? h("div", { class: "refused" }, h("p", {}, h("strong", {}, "What is in the file now was refused"), ", the above stays in force:"),
         h("ul", {}, rejected.slice(0, 30).map((error) => h("li", {}, h("code", {}, error)))),
         rejected.length > 30 ? h("p", {}, `and ${rejected.length - 30} more`) : null)
-      : h("p", { class: "faint" }, "The file holds what is in force; nothing was refused."));
+      : policy.trial ? null : h("p", { class: "faint" }, "The file holds what is in force; nothing was refused."));
 }
 
 export function drawFleet(root, note) {
