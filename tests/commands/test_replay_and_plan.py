@@ -62,7 +62,7 @@ def test_the_proof_fails_where_a_loss_does_not_fit(file: Path) -> None:
     assert "DOES NOT FIT, 100 req/s too many" in rows["east", "cart"]
 
 
-@pytest.mark.parametrize("demand", ["1.5", "×1.5", "x1.5", "150%"])
+@pytest.mark.parametrize("demand", ["1.5", "×1.5", "x1.5", "1.5x", "150%", "+50%"])
 def test_demand_is_a_factor_however_it_is_written(file: Path, demand: str) -> None:
     answer = json.loads(run("plan", file, "--without", "east", "--demand", demand, "--json").output)
     assert answer["demand"] == 1.5
@@ -75,7 +75,9 @@ def test_demand_is_a_factor_however_it_is_written(file: Path, demand: str) -> No
     [
         (("--all", "--without", "east"), "give --without REGION, or --all"),
         ((), "give --without REGION, or --all"),
+        (("--without", "east", "--without", "west"), "give --without once"),
         (("--all", "--demand", "much"), "is not a factor"),
+        (("--all", "--demand=-100%"), "is not above 0"),
         (("--all", "--demand", "0"), "is not above 0"),
         (("--all", "--admin", "http://127.0.0.1:1"), "give a POLICY file, or --admin for a running process, not both"),
         (("--without", "north"), "no region with a deployment 'north'; there is: east, south, west"),

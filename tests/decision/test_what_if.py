@@ -113,3 +113,28 @@ def test_reflex_adds_the_latency_of_the_displaced_alone() -> None:
     moved = loss.before_rps[loss.regions.index("east")]
     assert moved == pytest.approx(600, abs=0.1)
     assert loss.reflex.added_ms == pytest.approx(600 * 79 / 1000, abs=0.1)
+
+
+SHED = """
+    overload:
+      mode: shed
+      classes: [{name: batch, headers: {x-class: batch}, share: 30%}]
+"""
+
+
+def test_what_is_refused_without_a_region_is_what_is_refused_when_it_dies() -> None:
+    site = Site(policy(east=700, west=400, extra=SOUTH + SHED))
+    said = site.loss("east")
+    assert not said.fits
+    site.probe("east")
+    site.probe("east")
+    decided = site.case().decision
+    assert said.shed == decided.shed
+    assert any(view is not None and view.classes == (("batch", 34),) for view in said.shed)
+    parts = zip(decided.demand_rps, decided.shed, strict=True)
+    assert said.shed_rps == pytest.approx(sum(rps * view.percent / 100 for rps, view in parts if view))
+
+
+def test_nothing_is_refused_where_the_loss_fits_or_the_policy_spreads() -> None:
+    assert Site(policy(extra=SOUTH + SHED)).loss("east").shed == ()
+    assert Site(policy(east=700, west=400, extra=SOUTH)).loss("east").shed == ()

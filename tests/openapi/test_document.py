@@ -94,6 +94,7 @@ ASKED = [
     ("/api/v1/orders", 200),
     ("/api/v1/plan?demand=2", 200),
     ("/api/v1/plan?demand=0", 400),
+    ("/api/v1/plan?without=nowhere", 404),
     ("/api/v1/policy", 200),
     ("/api/v1/signals", 200),
     ("/api/v1/history", 200),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.operator.world import Process, serving
 from tests.signals.world import in_loop
 from xds_server.decision.what_if import Loss, Plan
+from xds_server.model import Shed, ShedClass
 from xds_server.operator.plans import all_table, one_table, plans_json
 
 REGIONS = ("east", "south", "west")
@@ -31,6 +34,15 @@ async def test_a_plan_is_asked_for_by_region_service_and_demand() -> None:
 
 
 @in_loop
+async def test_a_name_that_is_nowhere_is_a_problem_that_lists_the_names_there_are() -> None:
+    async with serving(Process(lost=(loss("shop", GOOD, GOOD),))) as site:
+        for query, words in (("without=north", "'north'; there is: east"), ("service=till", "'till'; there is: shop")):
+            answer = await site.get(f"/api/v1/plan?{query}")
+            assert answer.status == 404
+            assert words in answer.json["detail"]
+
+
+@in_loop
 async def test_a_demand_that_is_none_is_a_problem() -> None:
     async with serving(Process()) as site:
         for text in ("0", "-1", "x", "nan", "1e9"):
@@ -49,6 +61,18 @@ def test_a_table_says_who_takes_what() -> None:
         "  reflex, in milliseconds:  DOES NOT FIT, 100 req/s too many; +20.0 ms a request on average",
         "  N-1, when it is confirmed: fits, hottest region at 80%; +12.2 ms a request on average",
     ]
+
+
+def test_a_table_says_what_is_refused() -> None:
+    batch = Shed(20, (ShedClass("batch", 60), ShedClass("", 5)), "west would get 600 req/s and can serve 500")
+    short = replace(loss("shop", SHORT, SHORT), shed=(batch, None, Shed(10, (), "")), shed_rps=80.0)
+    answer = plans_json([short], 1.0, "d")
+    assert one_table(answer).splitlines()[-3:] == [
+        "  refused then, so that regions hold: 80 req/s, 16% of all requests",
+        "    from east 20%: 60% of batch, 5% of the rest",
+        "    from west 10%",
+    ]
+    assert all_table(answer).endswith("N-1: DOES NOT FIT, 100 req/s too many, 80 req/s refused")
 
 
 @pytest.mark.parametrize(

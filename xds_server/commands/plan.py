@@ -26,18 +26,20 @@ Json = dict[str, Any]
 
 
 class FactorType(click.ParamType[float]):
-    """A factor of the demand: `1.5`, `×1.5`, `x1.5` or `150%`."""
+    """A factor of the demand: `1.5`, `×1.5`, `x1.5`, `1.5x`, `150%`, or by how much it grows: `+50%`, `-20%`."""
 
     name = "FACTOR"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the factor; a click error that shows the form if the text is not one."""
-        text = str(value).strip().removeprefix("×").removeprefix("x")
-        number, scale = (text.removesuffix("%"), 100) if text.endswith("%") else (text, 1)
+        text = str(value).strip().lower()
+        percent = text.endswith("%")
+        grows = percent and text[0] in "+-"
+        number = text.removesuffix("%") if percent else text.strip("×x").lstrip()
         try:
-            factor = float(number) / scale
+            factor = float(number) / (100 if percent else 1) + grows
         except ValueError:
-            self.fail(f"{value!r} is not a factor; write for example 1.5 or 150%", param, ctx)
+            self.fail(f"{value!r} is not a factor; write for example 1.5, 150% or +50%", param, ctx)
         if not 0 < factor <= MOST_DEMAND:
             self.fail(f"{value!r} is not above 0 and at most {MOST_DEMAND:g}", param, ctx)
         return factor
@@ -46,16 +48,16 @@ class FactorType(click.ParamType[float]):
 @click.command(short_help="Show who takes the traffic of a lost region.")
 @click.argument("policy", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @admin_option
-@click.option("--without", metavar="REGION", help="The region that is gone.")
+@click.option("--without", "lost", metavar="REGION", multiple=True, help="The region that is gone; one at a time.")
 @click.option("--all", "every", is_flag=True, help="Every region in turn; exit 1 if the loss of one does not fit.")
-@click.option("--demand", type=FactorType(), default="1", help="Times the demand there is: 1.5 or 150%.")
+@click.option("--demand", type=FactorType(), default="1", help="Times the demand there is: 1.5, 150% or +50%.")
 @click.option("--service", help="Only this service.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(
     *,
     policy: Path | None,
     admin: str,
-    without: str | None,
+    lost: tuple[str, ...],
     every: bool,
     demand: float,
     service: str | None,
@@ -73,8 +75,11 @@ def plan(
     given = click.get_current_context().get_parameter_source("admin")
     if policy is not None and given is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("give a POLICY file, or --admin for a running process, not both")
-    if every == (without is not None):
+    if every == bool(lost):
         raise click.UsageError("give --without REGION, or --all")
+    if len(lost) > 1:
+        raise click.UsageError("give --without once: a plan is for the loss of one region, beside those that are down")
+    without = lost[0] if lost else None
     answer = _from_file(policy, demand) if policy is not None else _from_process(admin, demand)
     found = _chosen(answer, without, service)
     if as_json:

@@ -6,6 +6,10 @@ held against the whole capacity, without the reserve, because a failover is what
 
 A loss *fits* if all demand is served and no region exceeds its capacity, in both plans. The reflex plan may not fit
 where the N-1 plan does: it only places what is displaced and moves nobody else.
+
+Where a service refuses what does not fit (policy: `overload`), `shed` says of whom, how much and of which classes. That
+is not in the N-1 plan, which is what is asked for; so the decision is made once more with the region down. Refusing is
+no fit: the loads are those before anything is refused.
 """
 
 from __future__ import annotations
@@ -13,11 +17,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from xds_server.decision.decide import decide_service
+from xds_server.decision.decide import decide_service, place
 from xds_server.decision.frame import Frame, Prior, with_measured
 from xds_server.decision.measured import Measured
 from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
-from xds_server.model import TOTAL_WEIGHT, ServiceDecision, Verdict
+from xds_server.model import TOTAL_WEIGHT, Health, ServiceDecision, Shed, Verdict
+from xds_server.policy.types import OverloadMode
 
 TOLERANCE = 1e-3
 """Of the demand: weights are in ten thousandths, so a load may miss its share by about that."""
@@ -63,7 +68,8 @@ class Plan:
 class Loss:
     """One service without one region. Tuples follow `regions`; capacities are those in force, 0 for the lost region.
 
-    `headroom` is the smallest part of the displaced traffic that any other region could take alone.
+    `headroom` is the smallest part of the displaced traffic that any other region could take alone. `shed[v]` is what
+    view v refuses when the loss is confirmed, empty if none does; `shed_rps` is how much that is of all views.
     """
 
     service: str
@@ -74,6 +80,8 @@ class Loss:
     reflex: Plan
     n_minus_1: Plan
     headroom: float
+    shed: tuple[Shed | None, ...] = ()
+    shed_rps: float = 0.0
 
     @property
     def fits(self) -> bool:
@@ -91,7 +99,22 @@ def losses(case: Case, demand: float = 1.0) -> tuple[Loss, ...]:
             case.base, case.verdicts, case.prior, forced=True, measured=measured, ordered=case.ordered
         )
     latency = with_measured(case.base, measured).latency_ms
-    return tuple(_loss(decided, r, latency) for r, v in enumerate(decided.verdicts) if v is not None)
+    found = (_loss(decided, r, latency) for r, v in enumerate(decided.verdicts) if v is not None)
+    return tuple(_with_shed(loss, case, decided, measured) for loss in found)
+
+
+def _with_shed(loss: Loss, case: Case, decided: ServiceDecision, measured: Measured) -> Loss:
+    """Add what is refused, from the decision with the region down."""
+    if case.base.service.overload.mode is not OverloadMode.SHED or loss.n_minus_1.fits:
+        return loss
+    verdicts = tuple(
+        v and replace(v, health=Health.DOWN, score=0.0) if region == loss.without else v
+        for region, v in zip(loss.regions, case.verdicts, strict=True)
+    )
+    wanted = replace(measured, demand_rps=dict(zip(decided.regions, decided.demand_rps, strict=True)))
+    shed = place(case.base, verdicts, case.prior, measured=wanted, ordered=case.ordered).decision.shed
+    parts = (rps * view.percent / 100 for rps, view in zip(decided.demand_rps, shed, strict=False) if view)
+    return replace(loss, shed=shed, shed_rps=sum(parts))
 
 
 def _loss(decided: ServiceDecision, gone: int, latency: Sequence[Sequence[float]]) -> Loss:

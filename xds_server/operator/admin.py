@@ -222,6 +222,12 @@ class AdminApp:
         demand = _factor(request, "demand")
         without, service = request.query_params.get("without"), request.query_params.get("service")
         found = await self._source.losses(demand)
+        for what, name, names in (
+            ("region with a deployment", without, {loss.without for loss in found}),
+            ("service", service, {loss.service for loss in found}),
+        ):
+            if name is not None and name not in names:
+                raise HTTPException(404, _unknown(what, name, names))
         kept = [x for x in found if without in {None, x.without} and service in {None, x.service}]
         return _json(plans_json(kept, demand, self._source.policy().digest or ""))
 
@@ -279,9 +285,13 @@ async def _body(request: Request) -> bytes:
 
 
 def _no_service(name: str, decision: Decision | None) -> str:
-    names = [service.service for service in decision.services] if decision is not None else []
+    return _unknown("service", name, [service.service for service in decision.services] if decision is not None else [])
+
+
+def _unknown(what: str, name: str, names: Collection[str]) -> str:
+    """Return what to say where a name is asked for that is none of those there are."""
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"there is no service {name[:80]!r}; there is: {', '.join(names[:MOST_NAMED]) or 'none yet'}{more}"
+    return f"there is no {what} {name[:80]!r}; there is: {', '.join(sorted(names)[:MOST_NAMED]) or 'none yet'}{more}"
 
 
 def _factor(request: Request, name: str) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 from xds_server.decision.what_if import Loss, Plan
 from xds_server.operator.printable import plain
+from xds_server.operator.views import shed_json
 
 Json = dict[str, Any]
 
@@ -29,6 +30,8 @@ def _loss_json(loss: Loss) -> Json:
         "before_rps": _by_region(loss.regions, loss.before_rps),
         "reflex": _plan_json(loss.regions, loss.reflex),
         "n_minus_1": _plan_json(loss.regions, loss.n_minus_1),
+        "shed_rps": round(loss.shed_rps, 3),
+        "shed": {view: shed_json(shed) for view, shed in zip(loss.regions, loss.shed, strict=False) if shed},
     }
 
 
@@ -66,6 +69,27 @@ def _one(loss: Json, demand: float) -> Iterator[str]:
     yield from (f"  {line}" for line in aligned(rows))
     yield f"  reflex, in milliseconds:  {_verdict(reflex)}"
     yield f"  N-1, when it is confirmed: {_verdict(best)}"
+    yield from (f"  {line}" for line in _refused(loss))
+
+
+def _refused(loss: Json) -> Iterator[str]:
+    """Yield what is refused then, so that regions hold: how much, and of which classes in which view."""
+    if not loss["shed"]:
+        return
+    total = sum(loss["before_rps"].values())
+    yield f"refused then, so that regions hold: {_share(loss['shed_rps'], total)} of all requests"
+    for view, shed in loss["shed"].items():
+        yield f"  from {view} {shed_words(shed)}"
+
+
+def _share(part: float, total: float) -> str:
+    return f"{part:,.0f} req/s, {part / total if total else 0:.0%}"
+
+
+def shed_words(shed: Json) -> str:
+    """Return how much a view refuses, and of which classes."""
+    classes = [f"{part['percent']}% of {part['name'] or 'the rest'}" for part in shed["classes"]]
+    return f"{shed['percent']}%" + (f": {', '.join(classes)}" if classes else "")
 
 
 def _percent(load: float, capacity: float) -> str:
@@ -84,6 +108,10 @@ def _fit(plan: Json) -> str:
     return f"fits, hottest region at {plan['utilisation']:.0%}"
 
 
+def _refusal(loss: Json) -> str:
+    return f", {loss['shed_rps']:,.0f} req/s refused" if loss["shed"] else ""
+
+
 def all_table(answer: Json) -> str:
     """Return one row for every region and service: whether its loss fits."""
     rows = [("without", "service", "moves", "reflex", "N-1", "added", "headroom", "")]
@@ -98,7 +126,7 @@ def all_table(answer: Json) -> str:
                 f"{best['utilisation']:.0%}",
                 f"{best['added_latency_ms']:+.1f} ms",
                 f"{loss['headroom']:.0%}",
-                "fits" if loss["fits"] else f"reflex: {_fit(reflex)}; N-1: {_fit(best)}",
+                "fits" if loss["fits"] else f"reflex: {_fit(reflex)}; N-1: {_fit(best)}{_refusal(loss)}",
             )
         )
     return "\n".join(map(plain, aligned(rows)))

@@ -167,12 +167,12 @@ def _view_json(service: ServiceDecision, v: int, deployed: list[int]) -> Json:
         "demand_rps": round(service.demand_rps[v], 3),
         "weights": _row_json(names, service.weights[v], deployed),
         "half_open": _row_json(names, service.half_open[v], deployed) if service.half_open else None,
-        "shed": _shed_json(service.shed[v] if service.shed else None),
+        "shed": shed_json(service.shed[v] if service.shed else None),
         "reasons": {names[r]: service.reasons[v][r] for r in deployed},
     }
 
 
-def _shed_json(shed: Shed | None) -> Json | None:
+def shed_json(shed: Shed | None) -> Json | None:
     """Return what a view refuses, in percent; the class of those of no class is empty."""
     if shed is None:
         return None

@@ -76,7 +76,7 @@ def _now() -> dict[tuple[str, str], Operation]:
             "What the loss of each region would do now",
             {200: "Losses"},
             {"without": without, "service": _SERVICE, "demand": demand},
-            errors=(400,),
+            errors=(400, 404),
         ),
         ("GET", "/api/v1/policy"): Operation("The policy in force, and the errors of a refused edit", {200: "Policy"}),
         ("GET", "/api/v1/signals"): Operation("What each source of signals last said", {200: "Signals"}),

@@ -261,6 +261,8 @@ def _plans() -> dict[str, Json]:
         **dict.fromkeys(("capacity_rps", "before_rps"), _RATES),
         "reflex": ref("Plan"),
         "n_minus_1": ref("Plan"),
+        "shed_rps": number("Requests per second that are refused when the loss is confirmed.", minimum=0),
+        "shed": table(ref("Shed"), "Of which views; empty if nothing is refused."),
     }
     return {
         "Plan": fields(plan),

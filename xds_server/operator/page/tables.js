@@ -76,7 +76,7 @@ function unfit(l) {
   const nobody = Math.max(l.n_minus_1.unserved_rps, l.reflex.unserved_rps);
   if (nobody) return `nobody serves ${rps(nobody)}`;
   if (l.n_minus_1.fits) return `reflex: ${rps(l.reflex.excess_rps)} too many`;
-  return `${rps(l.n_minus_1.excess_rps)} too many`;
+  return `${rps(l.n_minus_1.excess_rps)} too many${l.shed_rps ? `, ${rps(l.shed_rps)} refused` : ""}`;
 }
 
 export function drawHistory(root, severity, words, most) {
