@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.support import decisions as made
 from xds_server.model import LoadReport
-from xds_server.signals.lrs import FORGET_AFTER, MOST_REPORTS_PER_S, LoadTally, interval_for, without_node
+from xds_server.signals.load_tally import FORGET_AFTER, LoadTally
+from xds_server.signals.lrs import MOST_REPORTS_PER_S, interval_for, without_node
 from xds_server.signals.places import Places
 
 US, EU = "us-east-1", "eu-west-1"

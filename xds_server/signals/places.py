@@ -22,9 +22,12 @@ class Places:
         self._homes: dict[tuple[str, Address], str] = {}
         self.samples: Mapping[str, float] = MappingProxyType({})
         """By fleet, the share of requests that its Envoys log."""
+        self.edition = 0
+        """Another one whenever names have changed: what was looked up before may mean something else."""
 
     def follow(self, policy: Policy) -> None:
         """Know the names of this policy from now on."""
+        self.edition += 1
         self._clusters = {
             f"{service.name}@{region}": (service.name, region)
             for service in policy.services.values()
