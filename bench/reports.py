@@ -2,8 +2,8 @@
 
 The server is in this process and the Envoys in others, so this process's CPU time (all threads) is the server's. Each
 report is 61 KB, because Envoy repeats its whole node in it. The server takes them with the product's own service and
-gRPC settings, and looks for garbage as seldom. Beside it, in the same run, a bare `grpc.aio` handler that reads the same messages and does nothing: what
-is left of ours is the parsing and adding up.
+gRPC settings, and looks for garbage as seldom. Beside it, in the same run, a bare `grpc.aio` handler that reads the
+same messages and does nothing: what is left of ours is the parsing and adding up.
 
 From the cost follows how many Envoys can report each second with one core; more report at longer intervals.
 """

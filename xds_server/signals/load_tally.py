@@ -14,7 +14,8 @@ Rejected: to cap each at a multiple of the median, which takes a gateway among m
 *What it costs.* A fleet sends thousands of reports a second, and most of `add` is getting at the fields of messages. So
 where a cluster's name and a region lead is looked up once in a view and remembered; lists of messages are sliced before
 they are gone through, because a slice is made in C and an iterator over them is not; and the interval is read once a
-report. Adding up many reports at a time gained nothing, a message of our own on the same wire with fewer fields a tenth.
+report. Adding up many reports at a time gained nothing, and a message of our own with fewer fields, on the same wire, a
+tenth.
 """
 
 from __future__ import annotations
