@@ -313,6 +313,7 @@ class Desk:
 
     def _publish(self, outcome: Outcome) -> None:
         """Hand on what Envoys get; the end of a trial last, so that its cohort does not see the old policy again."""
+        self._publisher.kept_back = {(held.view, held.key, held.version) for held in self.quarantined()}
         self._publisher.withdraw(outcome.gone)
         self._publisher.publish(outcome.snapshots)
         trial = outcome.trial

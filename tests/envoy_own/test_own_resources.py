@@ -180,12 +180,17 @@ def test_an_edit_reaches_envoy_and_a_bad_one_says_where_it_is_wrong(running: Wor
     assert running.get("extra", "/greeting") == (200, "good day")
 
 
+def alarms(running: World) -> list[str]:
+    return [alarm["kind"] for alarm in json.loads(running.control_plane.get("/api/v1/status"))["alarms"]]
+
+
 def test_what_envoy_rejects_is_rolled_back_with_its_words(running: World) -> None:
     accepted = running.control_plane.policy()["digest"]
     running.write("more.json", [listener("nowhere", rds("extra"), address="192.0.2.1")])
     running.until("rejection by Envoy", running.control_plane.rejected)
     assert "192.0.2.1" in running.control_plane.rejected()[0]
     assert running.control_plane.policy()["digest"] == accepted
+    running.until("an end of what is no longer offered", lambda: alarms(running) == ["policy.rejected"])
     running.write("routes.json", [routes("extra", "own", "still here"), *cluster("own", running.port)])
     running.write("more.json", [listener("nowhere", rds("extra"))])
     running.until("the corrected one", lambda: running.get("nowhere", "/greeting") == (200, "still here"))

@@ -18,6 +18,7 @@ from bench.thin_client import ACK, PING, SETTINGS, WINDOW, call, frame, message,
 from tests.protocol.talk import TYPES, world
 from xds_server.model import ViewKey
 from xds_server.protocol.events import Acked, Code, Identified, Nacked, Sent
+from xds_server.snapshot.resource import Key, TypeUrl
 from xds_server.transport.clients import ClientEvent, Closed, Connected, Moved, Refused
 from xds_server.transport.options import TransportOptions
 from xds_server.transport.publisher import Publisher
@@ -228,6 +229,28 @@ def test_what_was_rejected_is_told_as_long_as_it_is_wanted() -> None:
             assert home.server.clients()[0].types[0].rejected == ()
             home.publisher.publish({VIEW: world("C a=2", "C b=1")})
             assert [each.error for each in home.server.clients()[0].types[0].rejected] == ["bad cluster"]
+
+    run(talk)
+
+
+def test_an_added_resource_that_was_rejected_is_told_until_it_is_taken_back_unless_it_is_only_kept_back() -> None:
+    async def talk() -> None:
+        async with house() as home, home.client() as client:
+            good, added = world("C a=1"), world("C a=1", "C b=2")
+            home.publisher.publish({VIEW: added})
+            await client.asks("C")
+            await client.acks(await client.reads(), error="bad cluster b")
+            await client.acks(await client.reads())  # a alone
+
+            def rejected() -> list[str]:
+                return [each.name for each in home.server.clients()[0].types[0].rejected]
+
+            await until(lambda: rejected() == ["b"])
+            home.publisher.kept_back = {(VIEW, Key(TypeUrl.CLUSTER, "b"), "2")}
+            home.publisher.publish({VIEW: good})
+            assert rejected() == ["b"]
+            home.publisher.kept_back = frozenset()
+            assert rejected() == []
 
     run(talk)
 

@@ -7,16 +7,21 @@ While a new policy is on trial, the streams of its cohort read from a second set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 
 from xds_server.model import ViewKey
-from xds_server.snapshot.resource import Snapshot
+from xds_server.snapshot.resource import Key, Snapshot
+
+KeptBack = tuple[ViewKey, Key, str]
+"""A view, and a resource with its version that the view does not get."""
 
 
 class Publisher:
     """Written by the control loop, read by every stream; all on one event loop."""
 
     def __init__(self) -> None:
+        self.kept_back: Set[KeptBack] = frozenset()
+        """What snapshots lack because a client rejected it: it is still to be had."""
         self._latest: dict[ViewKey, Snapshot] = {}
         self._listeners: set[Callable[[frozenset[ViewKey]], None]] = set()
         self._trial: Mapping[ViewKey, Snapshot] = {}

@@ -21,7 +21,7 @@ from xds_server.protocol.identity import identities
 from xds_server.protocol.inventory import ResourceStatus
 from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.typestate import TypeStatus
-from xds_server.snapshot.resource import Snapshot
+from xds_server.snapshot.resource import Key, Snapshot
 from xds_server.transport.admission import Admission
 from xds_server.transport.bucket import Bucket
 from xds_server.transport.clients import ClientEvent, ClientStatus, Closed, Connected, Moved, Refused, Settled
@@ -131,7 +131,7 @@ class ClientStream:
         if self._node is None or self._view is None:
             return None
         latest, variant = self._latest(), self._conversation.variant
-        types = tuple(_without_moot(status, latest) for status in self._conversation.status())
+        types = tuple(self._without_moot(status, latest) for status in self._conversation.status())
         return ClientStatus(
             self._number,
             self._peer,
@@ -143,6 +143,19 @@ class ClientStream:
             latest.versions if latest is not None else {},
             self._surroundings.publisher.on_trial(self._number),
         )
+
+    def _without_moot(self, status: TypeStatus, latest: Snapshot | None) -> TypeStatus:
+        """Leave out what a client rejected and is not to have any more: after a rollback it keeps nothing out."""
+        if not status.rejected or latest is None:
+            return status
+        wanted, kept_back = latest.resources.get(status.type_url, {}), self._surroundings.publisher.kept_back
+        left = tuple(
+            one
+            for one in status.rejected
+            if (one.name in wanted and wanted[one.name].version == one.version)
+            or (self._view, Key(status.type_url, one.name), one.version) in kept_back
+        )
+        return replace(status, rejected=left)
 
     def behind(self) -> bool:
         """Return whether the client has yet to acknowledge what it was last sent; what it rejects is not waited for."""
@@ -237,12 +250,3 @@ class ClientStream:
 
     def _emit(self, what: Event | Connected | Moved | Settled | Closed) -> None:
         self._surroundings.emit(ClientEvent(self._number, self._peer, self._node, self._view, what))
-
-
-def _without_moot(status: TypeStatus, latest: Snapshot | None) -> TypeStatus:
-    """Leave out what a client rejected and is not to have any more: after a rollback it keeps nothing out."""
-    if not status.rejected or latest is None:
-        return status
-    wanted = latest.resources.get(status.type_url, {})
-    kept = tuple(one for one in status.rejected if one.name not in wanted or wanted[one.name].version == one.version)
-    return replace(status, rejected=kept)
