@@ -60,7 +60,7 @@ class Controller:
         self._memory = memory or Memory()
         self._restored = memory is not None
         self._health = HealthBook()
-        self._health.restore(self._memory.beliefs, self._memory.measured)
+        self._health.restore(self._memory.beliefs, self._memory.measured, self._memory.links)
         self._book = AddressBook().restored(self._memory.addresses)
         self._located_with: AddressBook | None = None
         self._quarantine = Quarantine()
@@ -129,7 +129,8 @@ class Controller:
         weights = weights or self._memory.weights
         measured = self._health.remembered(self._track.offered() if self._track is not None else {})
         trial = self.candidate.digest if self.candidate is not None else ""
-        return Memory(self._health.beliefs(), weights, self._book.known(), profiles, measured, trial)
+        known, links = self._book.known(), self._health.links()
+        return Memory(self._health.beliefs(), weights, known, profiles, measured, links, trial)
 
     def step(self, inputs: Inputs, now: float) -> Outcome:
         """Take what came in, and return what follows from it at `now` (seconds, monotonic)."""

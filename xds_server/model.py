@@ -300,6 +300,19 @@ class Shed:
     reason: str
 
 
+class CutLink(NamedTuple):
+    """A view that does not use its link to a region, although others may reach it.
+
+    `since` is when it was cut, not above zero if in an earlier process. `heard`: its view has a word on it now, or none
+    is to be expected, because its Envoys do not probe.
+    """
+
+    view: str
+    region: str
+    since: float
+    heard: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceDecision:
     """Everything decided for one service. Rows and columns follow `regions`: the policy's, sorted.
@@ -309,6 +322,7 @@ class ServiceDecision:
     what it is. `protection[v][r]`: None where the service has no deployment in r. `shed[v]`: what view v refuses;
     empty if none does. `half_open` are the weights of what may be sent twice, with a trickle to regions that are down;
     empty if they are `weights`. `stranded` are the views that seem to be cut off from wherever they could go: they try.
+    `cuts` are the links that are not used.
     """
 
     service: str
@@ -327,6 +341,7 @@ class ServiceDecision:
     shed: tuple[Shed | None, ...] = ()
     half_open: Table = ()
     stranded: tuple[str, ...] = ()
+    cuts: tuple[CutLink, ...] = ()
 
 
 class FleetSize(NamedTuple):

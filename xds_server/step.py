@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xds_server.decision.links import Links
 from xds_server.decision.measured import Measured
 from xds_server.decision.profiles import Choice
 from xds_server.decision.verdicts import Belief, Place
@@ -33,7 +34,8 @@ class Memory:
     """What outlives a process.
 
     That is beliefs, the weights in force (regions and table by service), the last addresses, profiles that do not
-    follow from the policy, by service what was measured: demand and latencies; and the digest of the policy on trial.
+    follow from the policy, by service what was measured (demand and latencies), links that are cut, and the digest of
+    the policy on trial.
     """
 
     beliefs: Mapping[Place, Belief] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class Memory:
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     profiles: Mapping[str, Mapping[str, Choice]] = field(default_factory=dict)
     measured: Mapping[str, Measured] = field(default_factory=dict)
+    links: Links = field(default_factory=dict)
     trial: str = ""
 
 

@@ -18,7 +18,7 @@ are prose. `pytest tests/decision --rewrite` writes the outcomes anew: read the 
     run DURATION                let time pass, with a probe of every endpoint each second; prints the events
     show                        prints verdicts, weights and their reasons, and the plans
     weights                     prints the verdicts and weights alone
-    restart                     a new controller with the memory of the old one, and its orders
+    restart                     a new controller with the memory of the old one as it is kept, and its orders
     order KIND KEY=VALUE …      an operator's order, by anna; `share.REGION=PART` for weights; prints the answer
     end ID [version=N]          ends it
     orders                      prints the orders in force and those that are over
@@ -52,6 +52,8 @@ from xds_server.orders.words import what
 from xds_server.policy.parse import parse
 from xds_server.policy.types import HealthCheck, OnHarm
 from xds_server.step import Inputs, Outcome
+from xds_server.store.codec import from_json as memory_from_json
+from xds_server.store.codec import to_json as memory_to_json
 
 PROBE_EVERY_S = 1.0
 TICK_S = 0.25
@@ -136,7 +138,8 @@ class World:
         elif verb == "restart":
             policy, memory = self.controller.policy, self.controller.memory()
             orders = from_json(json.loads(json.dumps(to_json(self.controller.orders, 1e9))), 1e9)
-            self.controller = Controller(memory, orders)
+            read = memory_from_json(json.loads(json.dumps(memory_to_json(memory, self.now))), self.now)
+            self.controller = Controller(read, orders)
             self._step(Inputs(policy=policy))
         elif verb in {"order", "end"}:
             self._ask(self._request(verb, args))

@@ -8,6 +8,7 @@ import pytest
 
 from tests.envoy.stage import Stage, Weights, near, on_stage
 from tests.envoy.test_faults import assert_lost
+from xds_server.demo.topology import CONTROL_PLANE
 
 pytestmark = pytest.mark.envoy
 
@@ -18,7 +19,10 @@ def without(weights: Weights, view: str) -> Weights:
 
 @on_stage
 async def test_a_cut_link_moves_the_view_that_it_cuts_off_and_nobody_else(stage: Stage) -> None:
-    """us-east-1 has more than it can serve, so it sends a part to eu-west-1, and does not reach it any more."""
+    """us-east-1 has more than it can serve, so it sends a part to eu-west-1, and does not reach it any more.
+
+    The control plane restarts meanwhile: its own probes reach eu-west-1, and of us-east-1 there is no word at first.
+    """
     view, region = "us-east-1", "eu-west-1"
     stage.edit_policy(("capacity: 275}", "capacity: 100}"))
     await stage.follows()
@@ -28,6 +32,12 @@ async def test_a_cut_link_moves_the_view_that_it_cuts_off_and_nobody_else(stage:
 
     async def left() -> bool:
         return not (await stage.weights())[view].get(region, 0)
+
+    async def at_work() -> bool:
+        shares.append((await stage.weights())[view].get(region, 0))
+        fleet = (await stage.api("/api/v1/fleet"))["clients"]
+        taken = [client for client in fleet if all(kind["acked"] for kind in client["types"].values())]
+        return len(taken) == len(before) and set((await stage.verdicts()).values()) == {"healthy"}
 
     async def back() -> bool:
         shares.append((await stage.weights())[view].get(region, 0))
@@ -43,6 +53,14 @@ async def test_a_cut_link_moves_the_view_that_it_cuts_off_and_nobody_else(stage:
         events = (await stage.api("/api/v1/events?limit=200"))["events"]
         cuts = [event["fields"] for event in events if event["kind"] == "link.cut"]
         assert {(cut["view"], cut["region"]) for cut in cuts} == {(view, region)}
+        await stage.fault(f"kill:{CONTROL_PLANE}")
+        await stage.fault(f"restore:{CONTROL_PLANE}")
+        await stage.until("the new process serves every Envoy and has evidence of its own", at_work)
+        await stage.sent(load, 250)
+        await at_work()
+        assert set(shares) == {0}, "it stays away until it has reached it"
+        alarms = (await stage.api("/api/v1/status"))["alarms"]
+        assert [alarm["kind"] for alarm in alarms] == ["link.cut"]
         await stage.fault(f"restore:{region}")
         await stage.until("the view has its share back", back)
     assert_lost(load, at_least=1_000, plain_writes=stage.plain_writes({view: before[view]}, region, 5.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.operator.world import HELD, client, decision
-from xds_server.model import Decision, Event, Health, Shed, Verdict
+from xds_server.model import CutLink, Decision, Event, Health, Shed, Verdict
 from xds_server.operator.alarms import Picture, alarm_json, alarms
 from xds_server.operator.events import EventLog
 from xds_server.operator.views import PolicyStatus
@@ -104,17 +104,19 @@ def test_a_refused_policy_holds_since_the_first_refusal_until_the_file_is_mended
     assert (alarm.kind, alarm.since) == ("policy.rejected", 500.0)
     assert alarm.message == "the policy file is refused, the last good policy stays in force: p.yaml:1:1: bad"
     log.add(Event("policy.restored", 0.0, "mended"), 700.0)
-    assert log.held.of("policy.rejected") == []
+    assert log.held.since("policy.rejected") is None
     assert told(replace(refused, policy=WELL.policy)) == []
 
 
-def test_a_cut_link_holds_until_it_is_restored_or_the_service_goes() -> None:
-    log = EventLog()
-    for view in ("eu-west-1", "us-east-1"):
-        fields = (("service", "s0"), ("region", "sa-east-1"), ("view", view))
-        log.add(Event("link.cut", 0.0, f"{view} cannot reach it", "alarm", fields), 500.0)
-    seen = replace(WELL, held=log.held, decision=with_verdict(Health.HEALTHY))
-    assert told(seen) == ["alarm link.cut eu-west-1 cannot reach it", "alarm link.cut us-east-1 cannot reach it"]
-    log.add(Event("link.restored", 0.0, "again", "info", fields), 600.0)
-    assert told(seen) == ["alarm link.cut eu-west-1 cannot reach it"]
-    assert told(replace(seen, decision=Decision(("mars",), ()))) == []
+def test_a_cut_link_is_one_warning_for_all_services_since_the_first_and_says_when_it_is_held() -> None:
+    (one, other) = with_verdict(Health.HEALTHY, services=2).services
+    cuts = (CutLink("eu-west-1", "sa-east-1", since=60.0), CutLink("us-east-1", "sa-east-1", since=-5.0, heard=False))
+    first, second = alarms(replace(WELL, decision=Decision(one.regions, (replace(one, cuts=cuts), other))))
+    assert (first.kind, first.severity, first.since, first.service) == ("link.cut", "warning", None, "s0")
+    assert first.message == "us-east-1 could not reach s0 in sa-east-1, and has had no word on it since: held"
+    assert (second.message, second.since) == ("eu-west-1 cannot reach s0 in sa-east-1", 960.0)
+    later = replace(other, cuts=(CutLink("eu-west-1", "sa-east-1", since=80.0),))
+    both = alarms(replace(WELL, decision=Decision(one.regions, (replace(one, cuts=cuts[:1]), later))))
+    assert [(a.message, a.since, a.service) for a in both] == [
+        ("eu-west-1 cannot reach s0, s1 in sa-east-1", 960.0, "")
+    ]

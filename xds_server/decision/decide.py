@@ -209,6 +209,7 @@ def _weighed(
         base.cuts,
         refused,
         base.tried,
+        frozenset((base.regions.index(cut.view), base.regions.index(cut.region)) for cut in base.told if not cut.heard),
     )
     return ServiceDecision(
         service=base.service.name,
@@ -226,6 +227,7 @@ def _weighed(
         reasons=explain(facts, weights, kept),
         shed=shed,
         stranded=tuple(base.regions[v] for v in sorted({v for v, _ in base.tried})),
+        cuts=base.told,
     )
 
 

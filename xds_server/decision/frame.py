@@ -17,7 +17,7 @@ from xds_server.decision.ordered import NOTHING_ORDERED, Ordered
 from xds_server.decision.profiles import Choice, Choices, Standings
 from xds_server.decision.protection import protect
 from xds_server.decision.shedding import NOTHING_SHED, Shedding
-from xds_server.model import Health, Protection, ServiceDecision, Table, Verdict
+from xds_server.model import CutLink, Health, Protection, ServiceDecision, Table, Verdict
 from xds_server.policy.types import Policy, Service
 
 UNIT = 1_000_000
@@ -44,6 +44,7 @@ class Frame:
     """Cut links, as (view, region), that count as whole: the view has nowhere else to go."""
     returning: Mapping[tuple[int, int], float] = field(default_factory=dict)
     judged: frozenset[int] = frozenset()
+    told: tuple[CutLink, ...] = ()
     variants: dict[tuple[int, int, Choice | None], tuple[Protection | None, ...]] = field(default_factory=dict)
     """Columns of `protection` by region, overprovisioning factor and profile, as needed: they are coarse, so few."""
 
@@ -94,6 +95,7 @@ def with_measured(base: Frame, measured: Measured) -> Frame:
         cuts=cuts,
         returning=returning_links(base, measured),
         judged=frozenset(i for i, name in enumerate(regions) if name in measured.judged),
+        told=tuple(cut for cut in measured.told if cut.view in regions and cut.region in regions),
     )
 
 

@@ -31,9 +31,9 @@ from xds_server.decision.agents import AgentBook
 from xds_server.decision.demand import demand_rps
 from xds_server.decision.doubt import Case, at_once_s, doubted, fell
 from xds_server.decision.evidence import MONITOR, EndpointBook
-from xds_server.decision.health_words import verdict_event
+from xds_server.decision.health_words import Account, verdict_event
 from xds_server.decision.jury import Hearing, Jury, Seat
-from xds_server.decision.links import LinkBook
+from xds_server.decision.links import LinkBook, Links, Said
 from xds_server.decision.measured import NOTHING_MEASURED, Measured
 from xds_server.decision.traffic import TrafficBook
 from xds_server.decision.verdicts import (
@@ -48,7 +48,7 @@ from xds_server.decision.verdicts import (
     worse,
 )
 from xds_server.decision.votes import Fused
-from xds_server.decision.witnesses import Witnesses
+from xds_server.decision.witnesses import LONG_AGO, Witnesses
 from xds_server.model import (
     AccessSummary,
     AgentReport,
@@ -83,12 +83,13 @@ class HealthBook:
         self._measured: dict[str, Measured] = {}
         self._agenda = Agenda()
 
-    def restore(self, beliefs: Mapping[Place, Belief], measured: Mapping[str, Measured]) -> None:
+    def restore(self, beliefs: Mapping[Place, Belief], measured: Mapping[str, Measured], links: Links) -> None:
         """Start from what an earlier process believed: held as unknown until there is fresh evidence.
 
-        What it had measured counts until it is measured again.
+        What it had measured counts until it is measured again, links that are cut stay so (links.py).
         """
         self._measured = dict(measured)
+        self._links.restore(links)
         for service, found in measured.items():
             self.traffic.demand.restore(service, found.demand_rps)
         for place, belief in beliefs.items():
@@ -98,6 +99,10 @@ class HealthBook:
     def beliefs(self) -> Mapping[Place, Belief]:
         """Return every belief, to be kept for a restart."""
         return dict(self._beliefs)
+
+    def links(self) -> Links:
+        """Return the links that are cut, or were lately, to be kept for a restart."""
+        return self._links.kept()
 
     def refused(self, offered: Mapping[str, Mapping[str, float]]) -> None:
         """Note the demand of views of which something is refused, by service."""
@@ -133,7 +138,7 @@ class HealthBook:
         self._drained = frozenset(name for name, region in policy.regions.items() if region.drain)
         self._places = frozenset(checks)
         self._beliefs = {p: b for p, b in self._beliefs.items() if p in checks}
-        self._links.forget_except(self._places)
+        self._links.forget_except(self._places, self._views)
         self._jury.forget_except(self._places)
         self._measured = {name: found for name, found in self._measured.items() if name in policy.services}
         self.unresolvable = unresolvable
@@ -311,7 +316,13 @@ class HealthBook:
         }
         judged = frozenset(region for region, place in links.items() if place in self._jury.undecided)
         after = Measured(
-            demand, {**before.latency_ms, **latency}, cuts, self._capacity(service, now), returning=back, judged=judged
+            demand,
+            {**before.latency_ms, **latency},
+            cuts,
+            self._capacity(service, now),
+            returning=back,
+            judged=judged,
+            told=tuple(cut for place in links.values() for cut in self._links.told(place)),
         )
         if after == before:
             return False
@@ -336,7 +347,12 @@ class HealthBook:
         if fused.down:
             self._links.end(place, now)
             return []
-        return self._links.follow(place, fused.cut, self._services[place.service].ramp_up_ms / 1000, now)
+        if not fused.cut and place not in self._links.places():
+            return []
+        words = self._witnesses().words(place, LONG_AGO, now)
+        account = Account.of(heard.monitor, heard.seen, self._views)
+        said = Said(fused.cut, words, self._endpoints.vantages(place), account)
+        return self._links.follow(place, said, self._services[place.service].ramp_up_ms / 1000, now)
 
     def _doubt(
         self, service: str, proposed: dict[Place, Belief | None], heard: Mapping[Place, Hearing], now: float

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from xds_server.decision.verdicts import Place
+from xds_server.decision.votes import Word
 from xds_server.model import Event, Health, Severity, Verdict
+
+OUR_PROBES = "our own probes"
 
 _KINDS: Mapping[Health, tuple[str, Severity]] = {
     Health.HEALTHY: ("region.up", "info"),
@@ -30,10 +34,59 @@ def verdict_event(place: Place, before: Verdict | None, after: Verdict, now: flo
     return [Event(kind, now, message, severity, fields)]
 
 
-def link_event(place: Place, view: str, what: str, severity: Severity, now: float) -> Event:
-    """Return the event of a link that was cut or restored, for one view only."""
-    fields = (("service", place.service), ("region", place.region), ("view", view))
-    words = f"{view} cannot reach {place.service} in {place.region}, others can: moved for that view only"
-    if what == "restored":
-        words = f"{view} reaches {place.service} in {place.region} again"
-    return Event(f"link.{what}", now, words, severity, fields)
+_SAY: Mapping[Word | None, tuple[str, str]] = {
+    Word.UP: ("reaches it", "reach it"),
+    Word.STALE: ("did when last heard", "did when last heard"),
+    Word.DOWN: ("does not either", "do not either"),
+    Word.DOUBT: ("is not sure", "are not sure"),
+    None: ("has not said", "have not said"),
+}
+"""What one says of a place that another cannot reach, and what several say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who reaches a place, who does not, and who has not said: the last word of every view and of our own probes."""
+
+    said: Mapping[str, Word | None]
+
+    @classmethod
+    def of(cls, monitor: Word | None, seen: Mapping[str, Word], views: Iterable[str]) -> Account:
+        """Sum up what is said."""
+        return cls({view: seen.get(view) for view in sorted(views)} | {OUR_PROBES: monitor})
+
+    def besides(self, view: str) -> str:
+        """Return it in words, but for one view."""
+        groups = {word: [who for who, said in self.said.items() if said is word and who != view] for word in _SAY}
+        return ", ".join(_together(names, *_SAY[word]) for word, names in groups.items() if names)
+
+
+def _together(names: list[str], of_one: str, of_many: str) -> str:
+    listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    return f"{listed} {of_many if len(names) > 1 or names[0] == OUR_PROBES else of_one}"
+
+
+def link_cut(place: Place, view: str, account: Account, dwell_s: float, now: float, *, probed: bool) -> Event:
+    """Return the event of a link that was cut, for one view only."""
+    what = f"{place.service} in {place.region}"
+    knows = (
+        f"{view} cannot reach {what}"
+        if account.said[view] is Word.DOWN
+        else f"{view} has not said whether it reaches {what}"
+    )
+    until = f"until it has reached it for {dwell_s:.0f} s" if probed else f"and tries it again in {dwell_s:.0f} s"
+    words = f"{knows}; {account.besides(view)}: {view} leaves it, if it can, {until}"
+    return Event("link.cut", now, words, "warning", _link_fields(place, view))
+
+
+def link_restored(place: Place, view: str, silent_s: float | None, now: float) -> Event:
+    """Return the event of a link that is used again. `silent_s`: for so long its view has had no word on it."""
+    what = f"{place.service} in {place.region} again"
+    words = f"{view} reaches {what}: its share there returns"
+    if silent_s is not None:
+        words = f"{view} tries {what}, with a part of its share: it has had no word on it for {silent_s:.0f} s"
+    return Event("link.restored", now, words, "info", _link_fields(place, view))
+
+
+def _link_fields(place: Place, view: str) -> tuple[tuple[str, str], ...]:
+    return (("service", place.service), ("region", place.region), ("view", view))

@@ -23,7 +23,8 @@ class Hearing:
 
     `lost` are the views that say down. `waiting`: words are still on their way, whether they matter or not.
     `borne_out`: more than our own probes says that it is down, or did since it began to fail. That is live traffic,
-    which falls silent when Envoys have ejected what is dead, or the probes of two views.
+    which falls silent when Envoys have ejected what is dead, or the probes of two views. `monitor` is what our own
+    probes say.
     """
 
     fused: Fused = NOTHING_SEEN
@@ -31,6 +32,7 @@ class Hearing:
     lost: frozenset[str] = frozenset()
     waiting: bool = False
     borne_out: bool = False
+    monitor: Word | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Jury:
         if any(seen.get(view) is Word.DOWN and witnesses.live(view, place, now) is Word.DOWN for view in lost):
             self._borne_out.add(place)
         borne_out = place in self._borne_out or sum(word is Word.DOWN for word in seen.values()) >= 2
-        return Hearing(fused, seen, lost, waiting, borne_out)
+        return Hearing(fused, seen, lost, waiting, borne_out, monitor)
 
     def _undisputed(self, witnesses: Witnesses, place: Place, now: float) -> Hearing:
         self._pending_since.pop(place, None)

@@ -22,7 +22,8 @@ class Facts:
     `planned_rps` is what routing may use of a region now (capacity × score × ramp, less the reserve), `load_rps` what
     it gets, `cuts` the (view, region) links that are cut, `order[v]` the regions with a deployment from the nearest to
     the farthest, `latency_ms[v][r]` round trips, `shed[v]` the percentage of its requests that a view refuses (empty:
-    none does), `tried` links that are used although they seem to be cut.
+    none does), `tried` links that are used although they seem to be cut, `unheard` cut links on which their view has no
+    word now.
     """
 
     regions: tuple[str, ...]
@@ -35,6 +36,7 @@ class Facts:
     cuts: frozenset[tuple[int, int]] = frozenset()
     shed: tuple[int, ...] = ()
     tried: frozenset[tuple[int, int]] = frozenset()
+    unheard: frozenset[tuple[int, int]] = frozenset()
 
 
 def explain(facts: Facts, weights: Table, kept: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -113,17 +115,28 @@ def _row(facts: Facts, row: Row, view: int, words: _Words, kept: str) -> tuple[s
         if not left and not facts.cuts:
             break  # of all that are farther the reason is there already
         left -= row[region]
-        status = "cannot be reached from here" if (view, region) in facts.cuts else words.short[region]
+        status = _cut(facts, view, region) if (view, region) in facts.cuts else words.short[region]
         if row[region]:
             capped = f"capped at {100 * row[region] / TOTAL_WEIGHT:.3g} %: {status}; {words.spare}"
             held = capped if status and row[region] < TOTAL_WEIGHT else status
             tried = TRIED if (view, region) in facts.tried else ""
             reasons[region] = _share(facts, view, region, held, nearer) + tried + suffix
         elif (view, region) in facts.cuts:
-            reasons[region] = f"0: {status}, others can"
+            reasons[region] = f"0: {status}{_others(facts.verdicts[region])}"
         if status:
             nearer.append(f"{facts.regions[region]} ({status})")
     return tuple(reasons)
+
+
+def _cut(facts: Facts, view: int, region: int) -> str:
+    held = (view, region) in facts.unheard
+    return "could not be reached from here, no word on it since" if held else "cannot be reached from here"
+
+
+def _others(verdict: Verdict | None) -> str:
+    """Return what is known of a region that one view cannot reach."""
+    known = verdict is not None and verdict.health is not Health.UNKNOWN
+    return "; others can" if known else "; whether others can is not known now"
 
 
 def _share(facts: Facts, view: int, region: int, status: str, nearer: list[str]) -> str:

@@ -3,7 +3,7 @@
 An alarm holds while its cause does, so it is worked out from what is in force now: verdicts, demand against capacity,
 the policy file, orders, what clients rejected. Pairing events that open with events that close was rejected for those:
 after a restart, or a policy that drops a service, a closing event never comes, and an alarm that lies once is not read
-again. Only what stands nowhere else is kept from events (held_events.py): a link that is cut, until it is restored.
+again. Only what stands nowhere else is kept from events (held_events.py): since when a policy file is refused.
 
 Severities are those of the events of the same kinds: a warning wants a look, an alarm wants a hand.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from xds_server.model import Decision, Health, Severity
+from xds_server.model import CutLink, Decision, Health, Severity
 from xds_server.operator.held_events import HeldEvents
 from xds_server.operator.views import PolicyStatus
 from xds_server.orders.types import Phase, Standing
@@ -64,7 +64,8 @@ def alarms(seen: Picture) -> list[Alarm]:
     found += _orders(seen.orders, seen.wall - seen.now)
     if seen.decision is not None:
         found += _verdicts(seen.decision, seen.wall - seen.now)
-        found += [*_short(seen.decision), *_shed(seen.decision), *_links(seen.decision, seen.held)]
+        found += [*_short(seen.decision), *_shed(seen.decision)]
+        found += _links(seen.decision, seen.wall - seen.now)
     return sorted(found, key=lambda a: (a.severity != "alarm", a.since or 0.0, a.kind, a.region, a.service))
 
 
@@ -116,25 +117,26 @@ def _orders(orders: Iterable[Standing], wall_minus_now: float) -> Iterator[Alarm
             yield Alarm(severity, f"order.{one.phase}", words, since, one.order.region, one.order.service)
 
 
-def _links(decision: Decision, held: HeldEvents) -> Iterator[Alarm]:
-    deployed = {
-        (service.service, region)
-        for service in decision.services
-        for region, verdict in zip(service.regions, service.verdicts, strict=True)
-        if verdict is not None
-    }
-    for event, since in held.of("link.cut"):
-        facts = dict(event.fields)
-        service, region = facts.get("service", ""), facts.get("region", "")
-        if (service, region) in deployed:
-            yield Alarm(event.severity, event.kind, event.message, since, region, service)
+def _links(decision: Decision, wall_minus_now: float) -> Iterator[Alarm]:
+    """Yield one alarm for all services of a region that a view does not reach."""
+    groups: dict[tuple[str, str], list[tuple[str, CutLink]]] = {}
+    for service in decision.services:
+        for cut in service.cuts:
+            groups.setdefault((cut.view, cut.region), []).append((service.service, cut))
+    for (view, region), cuts in groups.items():
+        names = [name for name, _ in cuts]
+        known = [cut.since for _, cut in cuts if cut.since > 0.0]
+        since = min(known) + wall_minus_now if known else None
+        words = f"{view} cannot reach {_named(names)} in {region}"
+        if not all(cut.heard for _, cut in cuts):
+            words = f"{view} could not reach {_named(names)} in {region}, and has had no word on it since: held"
+        yield Alarm("warning", "link.cut", words, since, region, names[0] if len(names) == 1 else "")
 
 
 def _policy(policy: PolicyStatus, held: HeldEvents) -> Iterator[Alarm]:
     if policy.rejected:
-        since = next((since for _, since in held.of("policy.rejected")), None)
         words = f"the policy file is refused, the last good policy stays in force: {policy.rejected[0]}"
-        yield Alarm("alarm", "policy.rejected", words, since)
+        yield Alarm("alarm", "policy.rejected", words, held.since("policy.rejected"))
 
 
 def _rejections(clients: Iterable[ClientStatus], quarantined: Iterable[Held]) -> Iterator[Alarm]:

@@ -6,10 +6,11 @@ left, relative to the moment of saving.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from xds_server.decision.links import Link, Links
 from xds_server.decision.measured import Measured
 from xds_server.decision.profiles import BY_HEALTH, Choice
 from xds_server.decision.verdicts import Belief, Place
@@ -35,6 +36,11 @@ def to_json(memory: Memory, now: float) -> dict[str, Any]:
             for service, choices in sorted(memory.profiles.items())
         },
         "measured": {service: _measured_json(found) for service, found in sorted(memory.measured.items())},
+        "links": [
+            _link_json(place, view, link, now)
+            for place, links in sorted(memory.links.items())
+            for view, link in sorted(links.items())
+        ],
         "trial": memory.trial,
     }
 
@@ -51,6 +57,7 @@ def from_json(data: Mapping[str, Any], now: float) -> Memory:
                 for service, choices in data.get("profiles", {}).items()
             },
             measured={str(service): _measured(item) for service, item in data.get("measured", {}).items()},
+            links=_links(data.get("links", []), now),
             trial=str(data.get("trial", "")),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -105,6 +112,39 @@ def _measured(item: Mapping[str, Any]) -> Measured:
         demand_rps={str(view): _amount(rps) for view, rps in item["demand"].items()},
         latency_ms={(str(view), str(region)): _amount(ms) for view, region, ms in item["latency"]},
     )
+
+
+def _link_json(place: Place, view: str, link: Link, now: float) -> dict[str, Any]:
+    return {
+        "service": place.service,
+        "region": place.region,
+        "view": view,
+        "falls": link.falls,
+        "ramp": link.ramp,
+        "probed": link.probed,
+        "cut_ago_s": now - link.cut_at,
+        "lost_ago_s": now - link.lost_at,
+        "silent_s": 0.0 if link.silent_since is None else now - link.silent_since,
+    }
+
+
+def _links(items: Iterable[Mapping[str, Any]], now: float) -> Links:
+    """Return the links. A view that probes has no word as yet: it is silent from now on, or was already."""
+    found: dict[Place, dict[str, Link]] = {}
+    for item in items:
+        if int(item["falls"]) < 1:
+            raise CorruptError(f"a link that was cut {item['falls']} times")
+        link = Link(
+            cut_at=now - _amount(item["cut_ago_s"]),
+            lost_at=now - _amount(item["lost_ago_s"]),
+            falls=int(item["falls"]),
+            ramp=_fraction(item["ramp"]),
+            moved_at=now,
+            probed=bool(item["probed"]),
+            silent_since=now - _amount(item["silent_s"]) if item["probed"] else None,
+        )
+        found.setdefault(Place(str(item["service"]), str(item["region"])), {})[str(item["view"])] = link
+    return found
 
 
 def _choice(item: list[Any]) -> Choice:
