@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.access.world import LIMIT_S, argv, served, until
+from tests.access.world import argv, served, until
+from tests.support.control_plane import LIMIT_S
 from xds_server.admin_access import read_tokens
 from xds_server.operator.tokens import Role, line_of
 
@@ -64,7 +65,7 @@ def test_the_file_is_followed_and_a_broken_one_changes_nothing(tmp_path: Path) -
         assert server.process.poll() is None
     kept = [file.read_bytes() for file in (tmp_path / "state").rglob("*") if file.is_file()]
     assert kept
-    everything = [server.log.read_bytes(), metrics.encode(), *(text.encode() for text in said), *kept]
+    everything = [server.log.encode(), metrics.encode(), *(text.encode() for text in said), *kept]
     assert not any(b"t-one" in text or b"t-two" in text for text in everything)
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import ssl
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
+from tests.support.control_plane import LIMIT_S, ControlPlane, serve_command
 from tests.support.waiting import wait_until
 
 POLICY = """
@@ -27,7 +25,6 @@ services:
       east: {capacity: 200, endpoints: ["127.0.0.1:1"]}
       west: {capacity: 200, endpoints: ["127.0.0.1:2"]}
 """
-LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -43,13 +40,8 @@ class Answer:
         return json.loads(self.text)
 
 
-@dataclass(frozen=True)
-class Server:
-    """A process that serves."""
-
-    process: subprocess.Popen[str]
-    admin: str
-    log: Path
+class Server(ControlPlane):
+    """A process that serves, and answers whoever may ask."""
 
     def ask(
         self,
@@ -78,32 +70,23 @@ class Server:
 
     def logged(self, *words: str) -> bool:
         """Return whether one line of the log has all these words."""
-        return any(all(word in line for word in words) for line in self.log.read_text().splitlines())
+        return any(all(word in line for word in words) for line in self.log.splitlines())
 
 
 def argv(directory: Path, *flags: object) -> list[str]:
     """Return the command that serves on free ports; flags given later win."""
+    return serve_command(_policy(directory), *flags)
+
+
+def served(directory: Path, *flags: object) -> Server:
+    """Serve until the block ends, or it is stopped."""
+    return Server(_policy(directory), *flags)
+
+
+def _policy(directory: Path) -> Path:
     policy = directory / "policy.yaml"
     policy.write_text(POLICY)
-    words = [sys.executable, "-m", "xds_server", "serve", policy, "--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-    return [str(word) for word in (*words, *flags)]
-
-
-@contextmanager
-def served(directory: Path, *flags: object) -> Iterator[Server]:
-    """Serve until the block ends."""
-    log = directory / "log"
-    with (
-        log.open("w") as stderr,
-        subprocess.Popen(argv(directory, *flags), stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line, log.read_text()
-            yield Server(process, json.loads(line)["admin"], log)
-        finally:
-            process.terminate()
+    return policy
 
 
 def until(condition: Callable[[], object]) -> None:

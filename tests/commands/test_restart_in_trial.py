@@ -45,7 +45,7 @@ def test_it_is_tried_again_by_a_cohort_and_rolled_back_and_the_rest_never_sees_i
     scene.listen_on(scene.taken.getsockname()[1])
     scene.until("trial", lambda: "on trial: policy " in scene.run("status").output)
     edit = control_plane.policy()["trial"]
-    control_plane.stop(kill=True)
+    control_plane.kill()
     stopped(envoys, signal.SIGCONT)
 
     control_plane = scene.serve("--xds", f"127.0.0.1:{xds}")

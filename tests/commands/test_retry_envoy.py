@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from envoy.service.status.v3 import csds_pb2
 
-from tests.envoy_own.world import LIMIT_S, ControlPlane
+from tests.support.control_plane import LIMIT_S, ControlPlane
 from tests.support.envoy import EnvoyProcess
 from tests.support.waiting import wait_until
 from xds_server.cli import main
@@ -42,28 +42,27 @@ class Scene:
         self.directory = directory
         self.policy = directory / "policy.yaml"
         self.taken = socket.create_server(("127.0.0.1", 0))
-        (directory / "resources").mkdir()
 
     def listen_on(self, port: int) -> None:
         self.policy.write_text(POLICY.replace("PORT", str(port)))
 
     def serve(self, *options: str) -> ControlPlane:
-        self.control_plane = ControlPlane(self.directory, self.policy, self.directory / "resources", *options)
+        self.control_plane = ControlPlane(self.policy, "--state-dir", self.directory / "state", *options)
         return self.control_plane
 
     def envoy(self, name: str = "e1") -> EnvoyProcess:
-        words = ["bootstrap", "--region", "us-east-1", "--id", name, "--xds", self.control_plane.ready["xds"]]
+        words = ["bootstrap", "--region", "us-east-1", "--id", name, "--xds", self.control_plane.xds]
         words += ["--admin-port", "0", "--no-load-reports", "--no-health-checks", "--no-access-logs"]
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
         return EnvoyProcess(directory, CliRunner().invoke(main, words).output, wait_ready=False)
 
     def run(self, command: str) -> Result:
-        return CliRunner().invoke(main, [command, "--admin", self.control_plane.ready["admin"]])
+        return CliRunner().invoke(main, [command, "--admin", self.control_plane.admin])
 
     def states(self) -> dict[str, tuple[str, str]]:
         """Return state and error of each resource, by CSDS."""
-        with grpc.insecure_channel(self.control_plane.ready["xds"]) as channel:
+        with grpc.insecure_channel(self.control_plane.xds) as channel:
             answer = channel.unary_unary(f"/{SERVICE}/FetchClientStatus")(b"", timeout=LIMIT_S)
         configs = csds_pb2.ClientStatusResponse.FromString(answer).config
         return {

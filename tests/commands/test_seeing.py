@@ -21,11 +21,11 @@ from click.testing import CliRunner, Result
 from tests.history.world import AT_HOME, AWAY, T0, in_memory, made
 from tests.operator.world import Process, client, decision, serving
 from tests.signals.world import in_loop
+from tests.support.control_plane import LIMIT_S, ControlPlane, serve_command
+from tests.support.waiting import wait_until
 from xds_server.cli import main
 from xds_server.model import Event
 from xds_server.operator.times import shown
-
-LIMIT_S = 60.0
 
 
 def run(*args: object) -> Result:
@@ -126,33 +126,24 @@ services:
 """
 
 
-@contextmanager
-def a_process(policy: Path, admin: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    argv = [sys.executable, "-m", "xds_server", "serve", str(policy), "--state-dir", str(policy.parent / "state")]
-    argv += ["--xds", "127.0.0.1:0", "--admin", admin]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process, json.loads(process.stdout.readline())["admin"]
-        finally:
-            process.kill()
+def a_process(policy: Path, admin: str) -> ControlPlane:
+    return ControlPlane(policy, "--state-dir", policy.with_name("state"), "--admin", admin)
+
+
+def alarms(admin: str) -> Any:
+    return json.loads(run("status", "--admin", admin, "--json").output)["alarms"]
 
 
 def until_down(admin: str) -> Any:
     """Return the alarms, once the death of east is one."""
-    until = time.monotonic() + LIMIT_S
-    while True:
-        alarms = json.loads(run("status", "--admin", admin, "--json").output)["alarms"]
-        if [alarm["kind"] for alarm in alarms] == ["region.down"]:
-            return alarms
-        assert time.monotonic() < until, alarms
+    dead = ["region.down"]
+    wait_until(lambda: [alarm["kind"] for alarm in alarms(admin)] == dead, LIMIT_S, lambda: alarms(admin))
+    return alarms(admin)
 
 
-def until_kept(admin: str, kind: str) -> None:
-    """Return once an event stands in history, and what came with it."""
-    until = time.monotonic() + LIMIT_S
-    while not json.loads(run("history", "--admin", admin, "--kind", kind, "--json").output)["entries"]:
-        assert time.monotonic() < until
+def kept(admin: str, kind: str) -> Any:
+    """Return what of a kind stands in history."""
+    return json.loads(run("history", "--admin", admin, "--kind", kind, "--json").output)["entries"]
 
 
 def next_of(lines: IO[str], kind: str) -> Any:
@@ -195,12 +186,13 @@ def test_a_region_dies_and_the_process_after_it_and_all_of_it_can_be_asked(
     policy: tuple[Path, socket.socket],
 ) -> None:
     path, east = policy
-    with a_process(path, "127.0.0.1:0") as (process, admin):
+    with a_process(path, "127.0.0.1:0") as process:
+        admin = process.admin
         calm = run("status", "--admin", admin)
         assert calm.exit_code == 0, calm.output
-        second = [sys.executable, "-m", "xds_server", "serve", str(path), "--state-dir", str(path.parent / "state")]
+        second = serve_command(path, "--state-dir", path.with_name("state"))
         refused = subprocess.run(second, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-        words = f"Error: state directory {path.parent}/state is in use by process {process.pid}\n"
+        words = f"Error: state directory {path.parent}/state is in use by process {process.ready['pid']}\n"
         assert (refused.returncode, refused.stderr) == (1, words)
         follow = [sys.executable, "-m", "xds_server", "events", "--follow", "--json", "--admin", admin]
         with subprocess.Popen(follow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follower:
@@ -215,13 +207,12 @@ def test_a_region_dies_and_the_process_after_it_and_all_of_it_can_be_asked(
                 assert next_of(follower.stdout, "region.down")["fields"]["region"] == "east"
                 (alarm,) = until_down(admin)
                 moved = time.time()
-                until_kept(admin, "region.down")
-                process.send_signal(signal.SIGKILL)
-                process.wait()
+                wait_until(lambda: kept(admin, "region.down"), LIMIT_S, lambda: "nothing is kept")
+                process.kill()
                 assert follower.stderr.readline().startswith("cut off, trying again: ")
-                with a_process(path, admin) as (_, again):
+                with a_process(path, admin) as again:
                     next_of(follower.stdout, "server.ready")
-                    _assert_all_is_there(again, alarm["since"] - 0.2, moved)
+                    _assert_all_is_there(again.admin, alarm["since"] - 0.2, moved)
             finally:
                 limit.cancel()
                 follower.send_signal(signal.SIGINT)

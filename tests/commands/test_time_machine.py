@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
 
+from tests.access.world import served, until
 from xds_server.cli import main
-
-POLICY = """
-version: 1
-regions: {east: {latency: {west: 80ms}}, west: {}}
-defaults: {health: {type: tcp, interval: 200ms, timeout: 100ms}}
-services:
-  shop:
-    hosts: [shop.demo]
-    demand: {east: 100, west: 50}
-    deployments:
-      east: {capacity: 200, endpoints: ["127.0.0.1:1"]}
-      west: {capacity: 200, endpoints: ["127.0.0.1:2"]}
-"""
-LIMIT_S = 60.0
 
 
 def run(*args: object) -> tuple[int, Any]:
@@ -35,20 +18,13 @@ def run(*args: object) -> tuple[int, Any]:
 
 
 def test_a_process_answers_what_if_and_its_record_replays_after_a_kill(tmp_path: Path) -> None:
-    policy, state = tmp_path / "policy.yaml", tmp_path / "state"
-    policy.write_text(POLICY)
-    argv = [sys.executable, "-m", "xds_server", "serve", str(policy), "--state-dir", str(state)]
-    argv += ["--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        ready = json.loads(process.stdout.readline())
-        code, answer = run("plan", "--admin", f"http://{ready['admin']}", "--without", "east", "--demand", "2")
+    state = tmp_path / "state"
+    with served(tmp_path, "--state-dir", state) as process:
+        code, answer = run("plan", "--admin", f"http://{process.admin}", "--without", "east", "--demand", "2")
         assert code == 0
         assert sum(answer["losses"][0]["before_rps"].values()) == 300
-        until = time.monotonic() + LIMIT_S
-        while not _replayed(state):
-            assert time.monotonic() < until
-        process.send_signal(signal.SIGKILL)
+        until(lambda: _replayed(state))
+        process.kill()
     code, answer = run("replay", state)
     assert code == 0
     (record,) = answer["runs"]

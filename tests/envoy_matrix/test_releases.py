@@ -19,6 +19,7 @@ import pytest
 
 from tests.envoy_matrix.releases import binary
 from tests.support import decisions as made
+from tests.support.control_plane import ControlPlane
 from tests.support.envoy import LIMIT_S, EnvoyProcess, validate
 from xds_server.demo.ports import Ports
 from xds_server.model import ViewKey
@@ -81,18 +82,6 @@ def backend() -> Iterator[int]:
             thread.join()
 
 
-@contextmanager
-def control_plane(policy: Path) -> Iterator[dict[str, Any]]:
-    """Run `xds-server serve`; yield where it listens."""
-    argv = [PROGRAM, "serve", str(policy), "--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-level", "error"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield json.loads(process.stdout.readline())
-        finally:
-            process.terminate()
-
-
 def get(port: int, host: str) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)
     try:
@@ -113,7 +102,7 @@ def test_takes_everything_and_routes(tmp_path: Path, release: str, options: tupl
     with backend() as port, closing(Ports(1, random.Random())) as free:
         policy = tmp_path / "policy.yaml"
         policy.write_text(POLICY.format(port=port, listen=free.numbers[0]))
-        with control_plane(policy) as at:
+        with ControlPlane(policy, "--log-level", "error") as at:
             bootstrap = [
                 PROGRAM,
                 "bootstrap",
@@ -121,7 +110,7 @@ def test_takes_everything_and_routes(tmp_path: Path, release: str, options: tupl
                 "--region",
                 "us-east-1",
                 "--xds",
-                at["xds"],
+                at.xds,
                 "--admin-port",
                 "0",
             ]
@@ -129,7 +118,7 @@ def test_takes_everything_and_routes(tmp_path: Path, release: str, options: tupl
             with EnvoyProcess(tmp_path, text, program=binary(release), flags=STRICT) as envoy:
                 assert get(envoy.listener_port(), "plain.demo") == 200
                 stats = envoy.stats("(update_(rejected|success)|unknown_fields|deprecated_feature_use)$")
-                (client,) = fleet(at["admin"])
+                (client,) = fleet(at.admin)
     for accepted in ("listener_manager.lds", "cluster_manager.cds", "http.outbound.rds.outbound"):
         assert stats[f"{accepted}.update_success"] >= 1, stats
     refused = {name: n for name, n in stats.items() if not name.endswith("update_success") and n}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -18,12 +17,12 @@ from typing import Any
 
 import yaml
 
+from tests.support.control_plane import LIMIT_S, ControlPlane
 from tests.support.envoy import EnvoyProcess
 from tests.support.waiting import wait_until
 from xds_server.demo.ports import Ports
 
 PROGRAM = [sys.executable, "-m", "xds_server"]
-LIMIT_S = 60.0
 LAYER = "operations"
 
 
@@ -56,43 +55,6 @@ def backend() -> Iterator[int]:
             thread.join()
 
 
-class ControlPlane:
-    """`xds-server serve` on free ports."""
-
-    def __init__(self, directory: Path, policy: Path, resources: Path, *options: str) -> None:
-        self._log = directory / "serve.log"
-        command = [*PROGRAM, "serve", str(policy), "--resources", str(resources)]
-        command += ["--state-dir", str(directory / "state"), "--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0", *options]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, self.log
-        self.ready = json.loads(line)
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def get(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://{self.ready['admin']}{path}", timeout=LIMIT_S) as response:
-            text: str = response.read().decode()
-            return text
-
-    def policy(self) -> Any:
-        return json.loads(self.get("/api/v1/policy"))
-
-    def rejected(self) -> list[str]:
-        errors: list[str] = (self.policy()["rejected"] or {"errors": []})["errors"]
-        return errors
-
-    def stop(self, *, kill: bool = False) -> None:
-        self._process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
-        self._process.wait(LIMIT_S)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-
 class World:
     """Everything that runs, and the folder."""
 
@@ -111,7 +73,8 @@ class World:
         self.envoy = self._stack.enter_context(EnvoyProcess(self.directory, self._bootstrap(options)))
 
     def serve(self) -> None:
-        self.control_plane = ControlPlane(self.directory, self.policy, self.folder)
+        flags = ("--resources", self.folder, "--state-dir", self.directory / "state")
+        self.control_plane = ControlPlane(self.policy, *flags)
         self._stack.callback(self.control_plane.stop)
 
     def write(self, name: str, resources: list[dict[str, Any]], **more: Any) -> None:

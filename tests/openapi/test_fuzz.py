@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     ) as found:
         yield found
         assert found.process.poll() is None
-        assert "Traceback" not in found.log.read_text()
+        assert "Traceback" not in found.log
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.access.world import LIMIT_S, served, until
+from tests.access.world import served, until
 from tests.operator.world import Process
 from tests.signals.world import in_loop
 from tests.support.certificates import Authority
+from tests.support.control_plane import LIMIT_S
 from xds_server.operator.access import Door
 from xds_server.operator.admin_server import AdminServer
 from xds_server.operator.doorstep import Limits, limits_of, who_leaves
@@ -143,7 +144,7 @@ def test_without_descriptors_it_waits_and_says_so_once(tmp_path: Path) -> None:
         until(lambda: server.logged("event=admin.denied", "a connection from somewhere", "too many open files"))
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
         assert server.ask("/live").status == 200
-        assert len(server.log.read_text().splitlines()) < 20
+        assert len(server.log.splitlines()) < 20
 
 
 @in_loop

@@ -5,14 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import random
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+from tests.support.control_plane import ControlPlane
 
 ROUNDS = 4
 REGIONS = [f"r{n}" for n in range(8)]
@@ -24,16 +22,8 @@ POLICY += "defaults: {health: {type: tcp, interval: 1h, timeout: 100ms}}\nservic
 )
 
 
-@contextmanager
-def serving(policy: Path, state: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    argv = [sys.executable, "-m", "xds_server", "serve", str(policy), "--state-dir", str(state), "--record", "0"]
-    argv += ["--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield json.loads(process.stdout.readline())["admin"], process
-        finally:
-            process.kill()
+def serving(policy: Path) -> ControlPlane:
+    return ControlPlane(policy, "--state-dir", policy.with_name("state"), "--record", "0")
 
 
 def ask(admin: str, method: str, path: str, body: object = None) -> tuple[int, Any]:
@@ -69,15 +59,15 @@ class Operator:
 
 
 def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
-    policy, state = tmp_path / "policy.yaml", tmp_path / "state"
+    policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY)
     chance = random.Random(7)
     operator = Operator(chance)
     for _ in range(ROUNDS):
         acknowledged = len(operator.held)
-        with serving(policy, state) as (admin, process):
-            assert in_force(admin) >= operator.held
-            given = threading.Thread(target=operator.give, args=(admin,))
+        with serving(policy) as process:
+            assert in_force(process.admin) >= operator.held
+            given = threading.Thread(target=operator.give, args=(process.admin,))
             given.start()
             enough = acknowledged + chance.randint(1, 12)
             while len(operator.held) < enough:
@@ -85,8 +75,8 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
                 assert given.is_alive()
             process.kill()
             given.join()
-    with serving(policy, state) as (admin, _):
-        assert in_force(admin) >= operator.held
+    with serving(policy) as process:
+        assert in_force(process.admin) >= operator.held
     assert len(operator.held) >= ROUNDS
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import random
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
+from tests.support.control_plane import ControlPlane
 from xds_server.demo.ports import Ports
 
 REGIONS = ("ap-southeast-1", "eu-west-1", "sa-east-1", "us-east-1")
@@ -72,12 +71,11 @@ class Stage:
     def __init__(self, directory: Path, *flags: str) -> None:
         self._flags = flags
         self.policy = directory / "policy.yaml"
-        self._log = directory / "log"
         self._ports = Ports(len(REGIONS) + 1, random.Random())
         *ports, self._sidecar = self._ports.numbers
         self.regions = {name: Region(name, port) for name, port in zip(REGIONS, ports, strict=True)}
         self.admin = self.xds = "127.0.0.1:0"
-        self._process: subprocess.Popen[str] | None = None
+        self._serving: ControlPlane | None = None
 
     def __enter__(self) -> Stage:
         self.policy.write_text(self.policy_text())
@@ -107,23 +105,13 @@ class Stage:
 
     def start(self) -> None:
         """Start the process: the first time on a free port, then on the same."""
-        argv = [sys.executable, "-m", "xds_server", "serve", str(self.policy)]
-        argv += ["--xds", "127.0.0.1:0", "--admin", self.admin, *self._flags]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log, text=True)
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, self._log.read_text()
-        ready = json.loads(line)
-        self.admin, self.xds = ready["admin"], ready["xds"]
+        self._serving = ControlPlane(self.policy, "--admin", self.admin, *self._flags)
+        self.admin, self.xds = self._serving.admin, self._serving.xds
 
     def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(30)
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-            self._process = None
+        if self._serving is not None:
+            self._serving.stop()
+            self._serving = None
 
     def api(self, path: str, body: object = None) -> Any:
         """Ask the HTTP API, or with a body post to it, as a program does."""

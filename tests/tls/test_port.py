@@ -150,7 +150,7 @@ def test_a_grpc_client_speaks_tls_by_its_bootstrap(shared: Realm) -> None:
     made, place = shared.authority.issue("grpc", US), shared.directory / "grpc.json"
     words = ["bootstrap", "--grpc", "--id", "us-grpc", "--region", "us-east-1", "--cluster", "web"]
     words += ["--ca", str(shared.authority.file), "--cert", str(made.certificate), "--key", str(made.key)]
-    done = CliRunner().invoke(main, [*words, "--xds", shared.control_plane.ready["xds"]])
+    done = CliRunner().invoke(main, [*words, "--xds", shared.control_plane.xds])
     place.write_text(done.output)
     call = "import grpc; grpc.insecure_channel('xds:///shop').unary_unary('/a.B/C')(b'', timeout=5)"
     environment = {**os.environ, "GRPC_XDS_BOOTSTRAP": str(place)}
@@ -165,7 +165,7 @@ def test_an_agent_reports_on_the_regions_that_its_certificate_is_for(shared: Rea
 
     def report(shown: Files, region: str) -> str:
         credentials = _credentials(realm, shown)
-        with AgentClient(realm.control_plane.ready["xds"], reporter="m", credentials=credentials) as client:
+        with AgentClient(realm.control_plane.xds, reporter="m", credentials=credentials) as client:
             try:
                 client.report(region, healthy=True, timeout_s=30)
             except grpc.RpcError as error:
@@ -194,7 +194,7 @@ def _credentials(realm: Realm, shown: Files) -> grpc.ChannelCredentials:
 
 def _seen_by(realm: Realm, shown: Files) -> list[str]:
     """Return the clients that CSDS shows to who has this certificate."""
-    with grpc.secure_channel(realm.control_plane.ready["xds"], _credentials(realm, shown)) as channel:
+    with grpc.secure_channel(realm.control_plane.xds, _credentials(realm, shown)) as channel:
         fetch = channel.unary_unary(f"/{SERVICE}/FetchClientStatus")
         answer = csds_pb2.ClientStatusResponse.FromString(fetch(b"", timeout=30))
     return [config.node.id for config in answer.config]
@@ -212,6 +212,6 @@ def _presented(realm: Realm, shown: Files) -> bytes | None:
     """Return the certificate that the port shows now."""
     context = ssl.create_default_context(cafile=str(realm.authority.file))
     context.load_cert_chain(*shown)
-    host, _, port = realm.control_plane.ready["xds"].rpartition(":")
+    host, _, port = realm.control_plane.xds.rpartition(":")
     with socket.create_connection((host, int(port))) as plain, context.wrap_socket(plain, server_hostname=NAME) as tls:
         return tls.getpeercert(binary_form=True)

@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 from cryptography import x509
 
-from tests.envoy_own.world import LIMIT_S, ControlPlane
 from tests.support.certificates import Authority, replace
+from tests.support.control_plane import LIMIT_S, ControlPlane
 from tests.support.envoy import EnvoyProcess
 from tests.support.waiting import wait_until
 from tests.tls.backend import backend
@@ -55,7 +55,6 @@ class Scene:
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self.directory = directory
         (directory / "tls").mkdir()
-        (directory / "resources").mkdir()
         self.authority = Authority(directory)
         self.trusted, self.client = directory / "tls" / "ca.pem", directory / "tls" / "client"
         replace(self.trusted, self.authority.pem)
@@ -69,9 +68,9 @@ class Scene:
             text = text.replace(f':{name}"', f':{server.server_port}"')
         policy = directory / "policy.yaml"
         policy.write_text(text)
-        self.control_plane = ControlPlane(directory, policy, directory / "resources")
+        self.control_plane = ControlPlane(policy, "--state-dir", directory / "state")
         stack.callback(self.control_plane.stop)
-        words = ["bootstrap", "--region", "us-east-1", "--xds", self.control_plane.ready["xds"], "--admin-port", "0"]
+        words = ["bootstrap", "--region", "us-east-1", "--xds", self.control_plane.xds, "--admin-port", "0"]
         self.envoy = stack.enter_context(EnvoyProcess(directory, CliRunner().invoke(main, words).output))
 
     def show(self, authority: Authority) -> str:

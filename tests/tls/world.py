@@ -10,8 +10,8 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from tests.envoy_own.world import LIMIT_S, ControlPlane
 from tests.support.certificates import Authority, Files
+from tests.support.control_plane import LIMIT_S, ControlPlane
 from tests.support.envoy import EnvoyProcess
 from tests.support.waiting import wait_until
 from xds_server.cli import main
@@ -31,16 +31,14 @@ class Realm:
         self._stack = stack
 
     def serve(self, *options: str) -> ControlPlane:
-        (self.directory / "resources").mkdir()
         files = ["--xds-cert", self.server.certificate, "--xds-key", self.server.key, "--xds-ca", self.authority.file]
-        words = (*map(str, files), *options)
-        self.control_plane = ControlPlane(self.directory, self.policy, self.directory / "resources", *words)
+        self.control_plane = ControlPlane(self.policy, *files, *options, "--state-dir", self.directory / "state")
         self._stack.callback(self.control_plane.stop)
         return self.control_plane
 
     def bootstrap(self, node: str, shown: Files | None, trusted: Path | None = None, *options: str) -> str:
         words = ["bootstrap", "--id", node, "--region", "us-east-1", "--cluster", "web", "--admin-port", "0", *options]
-        words += ["--xds", self.control_plane.ready["xds"], "--xds-name", NAME]
+        words += ["--xds", self.control_plane.xds, "--xds-name", NAME]
         words += ["--ca", str(trusted or self.authority.file)]
         words += ["--cert", str(shown.certificate), "--key", str(shown.key)] if shown else []
         done = CliRunner().invoke(main, words)
