@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 
 from tests.access.world import Server, argv, served, until
 from tests.support.certificates import HOUR, Authority, Files, replace
-from xds_server.admin_access import AccessPaths, AdminAccess, AdminAccessError
 from xds_server.cli import main
 from xds_server.operator.https import Https, name_in
 from xds_server.operator.tokens import Role, line_of
+from xds_server.process.admin_access import AccessPaths, AdminAccess, AdminAccessError
 from xds_server.signals.tls_files import TlsPaths
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.access.world import argv, served, until
 from tests.support.control_plane import LIMIT_S
-from xds_server.admin_access import read_tokens
 from xds_server.operator.tokens import Role, line_of
+from xds_server.process.admin_access import read_tokens
 
 
 def tokens(directory: Path, *lines: str) -> Path:

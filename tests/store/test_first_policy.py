@@ -8,7 +8,7 @@ import pytest
 
 from tests.store.world import Directory
 from xds_server.policy.parse import parse
-from xds_server.startup import First, Options, StartError, first_policy, kept_memory
+from xds_server.process.startup import First, Options, StartError, first_policy, kept_memory
 from xds_server.step import Memory
 from xds_server.store.codec import to_json
 from xds_server.store.state import KeptPolicy

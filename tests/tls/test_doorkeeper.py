@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from xds_server.doorkeeper import Doorkeeper
 from xds_server.model import Event, ViewKey
 from xds_server.policy.parse import parse
+from xds_server.process.doorkeeper import Doorkeeper
 from xds_server.protocol.events import Code, Identified, ProtocolError
 from xds_server.transport.clients import ClientStatus, Refused
 

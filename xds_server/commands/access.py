@@ -50,7 +50,7 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
         admin_client_ca: Path | None,
         **others: Any,
     ) -> None:
-        from xds_server.admin_access import AccessPaths  # noqa: PLC0415
+        from xds_server.process.admin_access import AccessPaths  # noqa: PLC0415
         from xds_server.signals.tls_files import TlsPaths  # noqa: PLC0415
 
         if (admin_cert is None) != (admin_key is None) or (admin_client_ca is not None and admin_cert is None):

@@ -13,7 +13,7 @@ from xds_server.commands.client_tls import FILE
 from xds_server.commands.options import HostPort, HostPortType, resources_option
 
 if TYPE_CHECKING:
-    from xds_server.admin_access import AccessPaths
+    from xds_server.process.admin_access import AccessPaths
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -160,7 +160,7 @@ def serve(
     what they have.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it on import; its own lines would double ours
-    from xds_server import app, startup  # noqa: PLC0415
+    from xds_server.process import app, startup  # noqa: PLC0415
     from xds_server.signals.tls_files import TlsPaths  # noqa: PLC0415
 
     age = max_connection_age or None

@@ -13,15 +13,15 @@ import signal
 import sys
 import time
 
-from xds_server.admin_access import AdminAccessError
-from xds_server.desk import Desk
 from xds_server.history.archive import Archive
 from xds_server.history.chronicle import Chronicle
 from xds_server.operator.admin_server import CannotListenError
 from xds_server.operator.logs import set_up
 from xds_server.operator.views import weights_json
-from xds_server.port_tls import PortTlsError
-from xds_server.startup import Options, StartError, first_policy, kept_memory, kept_orders, open_archive, shown
+from xds_server.process.admin_access import AdminAccessError
+from xds_server.process.desk import Desk
+from xds_server.process.port_tls import PortTlsError
+from xds_server.process.startup import Options, StartError, first_policy, kept_memory, kept_orders, open_archive, shown
 from xds_server.store.directory import StateDirectory, StateError
 from xds_server.store.state import State
 from xds_server.transport.server import BindError

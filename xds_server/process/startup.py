@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from xds_server.admin_access import AccessPaths
 from xds_server.history.archive import HISTORY, IN_MEMORY, Archive, Limits
 from xds_server.operator.logs import Style
 from xds_server.operator.order_desk import NotSavedError
 from xds_server.orders.codec import BadOrdersError
 from xds_server.orders.codec import from_json as orders_from_json
 from xds_server.orders.types import Orders
+from xds_server.process.admin_access import AccessPaths
 from xds_server.signals.policy_file import PolicyText
 from xds_server.signals.policy_reader import Accepted, Reading, Rejected, judge, read_now
 from xds_server.signals.resource_folder import FolderTexts

@@ -24,12 +24,10 @@ from functools import partial
 from secrets import token_bytes
 from typing import Protocol
 
-from xds_server.admin_access import AdminAccess
 from xds_server.control_loop import ControlLoop
 from xds_server.controller import Controller
 from xds_server.decision.watchers import choose
 from xds_server.decision.what_if import Loss, losses
-from xds_server.doorkeeper import Doorkeeper
 from xds_server.history.chronicle import Chronicle
 from xds_server.model import Decision, Event, Observation, Resolution
 from xds_server.operator.admin import NotTakenError, Retried
@@ -44,7 +42,10 @@ from xds_server.operator.signal_log import SignalLog
 from xds_server.operator.views import PolicyStatus
 from xds_server.orders.types import Orders
 from xds_server.policy.types import Policy
-from xds_server.port_tls import PortTls
+from xds_server.process.admin_access import AdminAccess
+from xds_server.process.doorkeeper import Doorkeeper
+from xds_server.process.port_tls import PortTls
+from xds_server.process.startup import First, Options, fit, saver, shown
 from xds_server.rollout.quarantine import Held
 from xds_server.signals.agents import BadReportError, Sender
 from xds_server.signals.dns import Resolver
@@ -53,7 +54,6 @@ from xds_server.signals.probes import Prober
 from xds_server.signals.services import Signal, SignalServices
 from xds_server.signals.tls_files import TlsFiles
 from xds_server.snapshot.health_checks import specifier
-from xds_server.startup import First, Options, fit, saver, shown
 from xds_server.step import Memory, Outcome
 from xds_server.store.keeper import Keeper
 from xds_server.store.record_files import RECORD

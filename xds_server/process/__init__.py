@@ -1,0 +1,1 @@
+"""One process: its parts put together, what it starts with, and who may speak to it."""
