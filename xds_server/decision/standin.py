@@ -28,7 +28,7 @@ def stand_in(placed: Placed, before: ServiceDecision) -> ServiceDecision:
         for r, v in enumerate(verdicts)
         if not (v and v.serves and v.health is not Health.DRAINING and base.capacity[r])
     ]
-    shut = [[*closed, *(r for v, r in base.cuts if v == view)] for view in range(len(base.regions))]
+    shut = [(*closed, *(r for v, r in base.cuts if v == view)) for view in range(len(base.regions))]
     return replace(
         placed.decision,
         reflex=tuple(
@@ -43,9 +43,9 @@ def stand_in(placed: Placed, before: ServiceDecision) -> ServiceDecision:
     )
 
 
-def _table(table: Table, gone: int, shut: Sequence[Sequence[int]], order: Sequence[Sequence[int]]) -> Table:
+def _table(table: Table, gone: int, shut: Sequence[Row], order: Sequence[Sequence[int]]) -> Table:
     """Return the plan for the loss of `gone` without what is shut to each view; itself if it has nothing of that."""
-    hit = [v for v, row in enumerate(table) if not any(row) or sum([row[r] for r in shut[v]]) > 0]
+    hit = [v for v, row in enumerate(table) if not any(row) or any(map(row.__getitem__, shut[v]))]
     if not hit:
         return table
     rows = list(table)
