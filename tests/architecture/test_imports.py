@@ -55,6 +55,7 @@ BELOW_THE_LINE = {
     "process.app": {"*"},
     "process.desk": {"*"},
     "process.doorkeeper": {"model", "policy", "protocol", "snapshot", "transport"},
+    "process.edits": {"model", "operator", "policy", "signals"},
     "process.port_tls": {"model", "signals", "transport"},
     "process.startup": {"*"},
     "cli": {"commands", "demo"},

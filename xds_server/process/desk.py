@@ -19,7 +19,6 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from secrets import token_bytes
 from typing import Protocol
@@ -44,12 +43,13 @@ from xds_server.orders.types import Orders
 from xds_server.policy.types import Policy
 from xds_server.process.admin_access import AdminAccess
 from xds_server.process.doorkeeper import Doorkeeper
+from xds_server.process.edits import Edits
 from xds_server.process.port_tls import PortTls
 from xds_server.process.startup import First, Options, fit, saver, shown
 from xds_server.rollout.quarantine import Held
 from xds_server.signals.agents import BadReportError, Sender
 from xds_server.signals.dns import Resolver
-from xds_server.signals.policy_reader import Accepted, PolicyReader, Reading, Rejected
+from xds_server.signals.policy_reader import Accepted, PolicyReader, Reading
 from xds_server.signals.probes import Prober
 from xds_server.signals.services import Signal, SignalServices
 from xds_server.signals.tls_files import TlsFiles
@@ -89,7 +89,7 @@ class Desk:
         self._publisher = Publisher()
         self._prober = Prober(self._observed, now)
         self._resolver = Resolver(self._resolved, now)
-        self._reader = PolicyReader(options.policy, self.read, options.resources)
+        self._reader = PolicyReader(options.policy, self._read, options.resources)
         self._keeper: Keeper | None = None
         self._recorder: Recorder | None = None
         self._door = Doorkeeper(self._tell, lambda service: self._metrics.denied(service), now)  # noqa: PLW0108  (made below)
@@ -100,9 +100,7 @@ class Desk:
         self._events = EventLog(started=time.time())
         self._metrics = Metrics(self._latest)
         self._service_tls: Mapping[str, TlsFiles] = {}
-        self._offered: Accepted | None = None
-        self._rolled_back: Accepted | None = None
-        self._status = PolicyStatus(str(options.policy))
+        self._edits = Edits(str(options.policy))
         self._ready = asyncio.Event()
         self.xds = self._xds_port(options)
         self._loop.behind = self.xds.behind
@@ -147,25 +145,16 @@ class Desk:
 
     def begin(self, first: First) -> None:
         """Put the first policy in force, before anybody can connect."""
-        self.read(first.policy)
+        self._read(first.policy)
         self._loop.step()
-        digest = first.policy.policy.digest
+        if (event := first.event(now())) is not None:
+            self._tell(event)
         if first.refused is not None:
-            self._offered = first.refused
-            self._roll_back(first.refused.policy.digest, first.reason)
-            words = f"policy {first.refused.policy.digest} was rolled back before: {first.reason}"
-            self._tell(Event("policy.rejected", now(), words, "alarm"))
-        elif first.trial is not None:
-            what = f"policy {first.trial.policy.digest} was on trial when the process before ended"
-            words = f"{what}: policy {digest} is in force until clients are back and have tried it"
-            self._tell(Event("policy.trial", now(), words))
-            self.read(first.trial)
+            self._edits.rolled_back_before(first.refused, first.reason)
+            self._keep_refusal(first.refused.policy, first.reason)
+        if first.trial is not None:
+            self._read(first.trial)
             self._loop.step()
-        elif first.lost:
-            words = (
-                f"policy {digest} {first.lost} when the process before ended, but the one before it is not to be had"
-            )
-            self._tell(Event("policy.warning", now(), f"{words}: it is in force, untried", "warning"))
 
     async def run(self, stop: asyncio.Event, addresses: dict[str, str]) -> None:
         """Run all parts until `stop`; say on standard output when ready."""
@@ -200,57 +189,32 @@ class Desk:
 
     # What arrives.
 
-    def read(self, reading: Reading) -> None:
+    def _read(self, reading: Reading) -> None:
         """Take what the policy file says now."""
         reading = fit(reading, self._options)
-        if isinstance(reading, Rejected):
-            self._rolled_back = None
-            self._metrics.policy_read(accepted=False)
-            self._reject(reading.source, reading.errors)
-            return
-        self._metrics.policy_read(accepted=True)
-        if self._rolled_back is not None and self._rolled_back.policy.digest == reading.policy.digest:
-            return  # what Envoys said of it stands
-        mended = bool(self._status.rejected)
-        self._status = replace(self._status, source=str(self._options.policy), rejected=())
-        if self._offered is not None and self._offered.policy.digest == reading.policy.digest:
-            if mended:
-                self._tell(Event("policy.restored", now(), "the policy file says again what is in force"))
-            return
-        for warning in reading.warnings:
-            self._tell(Event("policy.warning", now(), warning, "warning"))
-        self._offered = reading
-        self._rolled_back = None
-        self._loop.put(reading.policy)
-
-    def _reject(self, source: str, errors: tuple[str, ...]) -> None:
-        self._status = replace(self._status, source=source, rejected=errors)
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        words = f"policy rejected, the last good one stays in force: {errors[0]}{more}"
-        self._tell(Event("policy.rejected", now(), words, "alarm", (("errors", str(len(errors))),)))
-
-    def _roll_back(self, digest: str, reason: str) -> None:
-        """Note that what the file says was rejected by Envoys, unless it says something newer by now."""
-        if self._offered is None or self._offered.policy.digest != digest:
-            return
-        self._rolled_back, self._offered = self._offered, None
-        source, errors = str(self._options.policy), (f"policy {digest}: {reason}",)
-        self._status = replace(self._status, source=source, rejected=errors)
-        if self._keeper is not None:
-            self._keeper.refused(digest, reason)
+        self._metrics.policy_read(accepted=isinstance(reading, Accepted))
+        step = self._edits.read(reading, now())
+        for event in step.events:
+            self._tell(event)
+        if step.policy is not None:
+            self._loop.put(step.policy)
 
     def _in_force(self, policy: Policy) -> None:
-        """Note that a policy is in force: all Envoys are assigned under it, and it is the one to keep."""
+        """Have all parts follow a policy that is in force, and keep it for a restart."""
         self._door.follow(policy)
-        if self._offered is not None and self._offered.policy.digest == policy.digest:
-            self._service_tls = self._offered.tls
-            self._prober.set_tls(self._offered.tls)
+        reading = self._edits.in_force(policy)
+        if reading is not None:
+            self._service_tls = reading.tls
+            self._prober.set_tls(reading.tls)
         self._signals.follow(policy)
-        self._status = replace(self._status, source=str(self._options.policy), digest=policy.digest)
         self.xds.reassign()
-        if self._keeper is not None and self._offered is not None and self._offered.policy.digest == policy.digest:
-            resources = tuple((file.source, file.text) for file in self._offered.resources)
-            self._keeper.changed(KeptPolicy(self._offered.text, resources, policy.digest))
+        if reading is not None and self._keeper is not None:
+            resources = tuple((file.source, file.text) for file in reading.resources)
+            self._keeper.changed(KeptPolicy(reading.text, resources, policy.digest))
+
+    def _keep_refusal(self, policy: Policy, reason: str) -> None:
+        if self._keeper is not None:
+            self._keeper.refused(policy.digest, reason)
 
     def _observed(self, seen: Observation) -> None:
         self._metrics.probe(seen)
@@ -283,8 +247,10 @@ class Desk:
             self._in_force(outcome.promoted)
         if outcome.refused is not None:
             policy, reason = outcome.refused
-            self._roll_back(policy.digest, reason)
-        self._note_trial()
+            if self._edits.roll_back(policy.digest, reason):
+                self._keep_refusal(policy, reason)
+        if self._edits.on_trial(self._controller.candidate) and self._keeper is not None:
+            self._keeper.changed()
         if outcome.targets is not None:
             self._prober.set_targets(outcome.targets)
             self._signals.set_targets(outcome.targets)
@@ -294,22 +260,13 @@ class Desk:
             self._resolver.set_names(outcome.names)
         if outcome.decision is not None:
             self._metrics.decided(self._loop.step_seconds, outcome.decision, now())
-            self._history.decided(outcome.decision, self._status.digest or "", now())
+            self._history.decided(outcome.decision, self._edits.status.digest or "", now())
         self._orders.decided(outcome.orders, outcome.answers)
         self._publish(outcome)
         if self._keeper is not None and (outcome.decision is not None or outcome.events):
             self._keeper.changed()
         if self._controller.decision is not None:
             self._ready.set()
-
-    def _note_trial(self) -> None:
-        """Note which policy is on trial: to be shown, and to be known to the next process."""
-        candidate = self._controller.candidate
-        digest = candidate.digest if candidate is not None else None
-        if digest != self._status.trial:
-            self._status = replace(self._status, trial=digest)
-            if self._keeper is not None:
-                self._keeper.changed()
 
     def _publish(self, outcome: Outcome) -> None:
         """Hand on what Envoys get; the end of a trial last, so that its cohort does not see the old policy again."""
@@ -347,7 +304,7 @@ class Desk:
 
     def policy(self) -> PolicyStatus:
         """Return the policy's state."""
-        return self._status
+        return self._edits.status
 
     def events(self) -> EventLog:
         """Return the recent events."""
@@ -401,16 +358,13 @@ class Desk:
     def retry(self, author: str) -> Retried:
         """Try again what Envoys rejected: what is kept back, what a client keeps out, a policy that was rolled back."""
         rejecting = sum(any(status.rejected for status in client.types) for client in self.clients())
-        again, self._rolled_back = self._rolled_back, None
-        digest = again.policy.digest if again is not None else None
-        retried = Retried(len(self.quarantined()), rejecting, digest)
+        again = self._edits.retry()
+        retried = Retried(len(self.quarantined()), rejecting, again.digest if again is not None else None)
         self.xds.retry()
         self._loop.retry()
         if again is not None:
-            self._status = replace(self._status, source=str(self._options.policy), rejected=())
-            self._offered = again
-            self._loop.put(again.policy)
-        and_policy = f", and policy {digest}" if digest is not None else ""
+            self._loop.put(again)
+        and_policy = f", and policy {again.digest}" if again is not None else ""
         what = f"{retried.quarantined} resources and {rejecting} clients tried again{and_policy}"
         fields = (("author", author),) if author else ()
         self._tell(Event("operator.retry", now(), f"{author or 'an operator'} has {what}", fields=fields))

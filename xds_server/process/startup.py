@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xds_server.history.archive import HISTORY, IN_MEMORY, Archive, Limits
+from xds_server.model import Event
 from xds_server.operator.logs import Style
 from xds_server.operator.order_desk import NotSavedError
 from xds_server.orders.codec import BadOrdersError
@@ -86,6 +87,21 @@ class First(NamedTuple):
     reason: str = ""
     trial: Accepted | None = None
     lost: str = ""
+
+    def event(self, now: float) -> Event | None:
+        """Return what operators are told of a start that goes on where an earlier process ended."""
+        digest = self.policy.policy.digest
+        if self.refused is not None:
+            words = f"policy {self.refused.policy.digest} was rolled back before: {self.reason}"
+            return Event("policy.rejected", now, words, "alarm")
+        if self.trial is not None:
+            what = f"policy {self.trial.policy.digest} was on trial when the process before ended"
+            words = f"{what}: policy {digest} is in force until clients are back and have tried it"
+            return Event("policy.trial", now, words)
+        if self.lost:
+            what = f"policy {digest} {self.lost} when the process before ended, but the one before it is not to be had"
+            return Event("policy.warning", now, f"{what}: it is in force, untried", "warning")
+        return None
 
 
 def first_policy(options: Options, state: State | None, on_trial: str = "") -> First:
