@@ -34,6 +34,10 @@ def kinds(edits: Edits, reading: Accepted | Rejected) -> list[str]:
     return [event.kind for event in edits.read(reading, 1.0).events]
 
 
+def errors(edits: Edits) -> list[str]:
+    return list(edits.status.rejected)
+
+
 def test_another_policy_is_offered_with_its_warnings() -> None:
     edits, edit = in_force(ONE), says(2, "a is odd", "b is odd")
     policy, events = edits.read(edit, 5.0)
@@ -79,12 +83,11 @@ def test_what_envoys_rejected_stands_until_the_file_says_something_else() -> Non
     edits = in_force(ONE)
     edits.read(TWO, 1.0)
     assert edits.roll_back(TWO.policy.digest, WORDS)
-    rejected = (f"policy {TWO.policy.digest}: {WORDS}",)
-    assert edits.status.rejected == rejected
+    assert errors(edits) == [f"policy {TWO.policy.digest}: {WORDS}"]
     assert edits.read(says(2), 2.0) == (None, ())
-    assert edits.status.rejected == rejected
+    assert errors(edits) == [f"policy {TWO.policy.digest}: {WORDS}"]
     assert edits.read(THREE, 3.0).policy is THREE.policy
-    assert not edits.status.rejected
+    assert errors(edits) == []
     assert edits.read(says(2), 4.0).policy == TWO.policy
 
 
