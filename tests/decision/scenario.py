@@ -14,6 +14,7 @@ are prose. `pytest tests/decision --rewrite` writes the outcomes anew: read the 
     link VIEW>REGION=HOW …      whether a view reaches a region: up or down
     errors REGION=SHARE …       the share of live requests that fail there
     slow REGION=FACTOR …        how many times slower than normal it answers
+    agent NAME REGION KEY=VALUE … an agent's report: `health=up` or `down`, `utilisation`, `capacity`, `view`, `lasts`
     demand FACTOR               live demand as a multiple of the policy's
     run DURATION                let time pass, with a probe of every endpoint each second; prints the events
     show                        prints verdicts, weights and their reasons, and the plans
@@ -39,6 +40,7 @@ from xds_server.histogram import bucket_of
 from xds_server.model import (
     TOTAL_WEIGHT,
     AccessSummary,
+    AgentReport,
     Decision,
     LoadReport,
     Observation,
@@ -141,8 +143,8 @@ class World:
             read = memory_from_json(json.loads(json.dumps(memory_to_json(memory, self.now))), self.now)
             self.controller = Controller(read, orders)
             self._step(Inputs(policy=policy))
-        elif verb in {"order", "end"}:
-            self._ask(self._request(verb, args))
+        elif verb in {"order", "end", "agent"}:
+            self._step(Inputs(agents=(_report(self.now, *args),)) if verb == "agent" else self._asked(verb, args))
         elif verb == "behind":
             self.behind = int(args[0])
         else:
@@ -295,14 +297,31 @@ class World:
         )
         return Place(number, order, float(said.get("wall", "1750000000")) - self.now, version)
 
-    def _ask(self, request: Place | End) -> None:
-        self._step(Inputs(orders=(request,)))
+    def _asked(self, verb: str, args: list[str]) -> Inputs:
+        return Inputs(orders=(self._request(verb, args),))
 
     def _show(self) -> list[str]:
         decision = self.controller.decision
         if decision is None:
             return ["no decision yet"]
         return [line for service in decision.services for line in _service(service)]
+
+
+def _report(now: float, reporter: str, region: str, *args: str) -> AgentReport:
+    said = dict(arg.split("=", 1) for arg in args)
+    health = said.get("health")
+    return AgentReport(
+        reporter=reporter,
+        region=region,
+        service="",
+        healthy=None if health is None else health == "up",
+        utilisation=float(said["utilisation"]) if "utilisation" in said else None,
+        capacity_rps=float(said["capacity"]) if "capacity" in said else None,
+        detail="",
+        ttl_s=float(said.get("lasts", "30")),
+        at=now,
+        view=said.get("view", ""),
+    )
 
 
 def _service(s: ServiceDecision) -> Iterator[str]:

@@ -21,8 +21,9 @@ def said(
     capacity: float | None = None,
     service: str = "shop",
     at: float = 0.0,
+    view: str = "",
 ) -> AgentReport:
-    return AgentReport(reporter, "us", service, healthy, utilisation, capacity, "disk full", 30.0, at)
+    return AgentReport(reporter, "us", service, healthy, utilisation, capacity, "disk full", 30.0, at, view)
 
 
 def book(*reports: AgentReport) -> AgentBook:
@@ -77,4 +78,30 @@ def test_a_report_of_the_whole_region_counts_for_each_service() -> None:
 def test_capacity_is_the_lowest_reported_and_never_above_the_policys(
     reports: list[AgentReport], capacity: float | None
 ) -> None:
-    assert book(*reports).capacity_rps(PLACE, 1000.0, 400.0, 1.0) == capacity
+    made = book(*reports)
+    made.follow_load(PLACE, 400.0, 1.0)
+    assert made.capacity_rps(PLACE, 1000.0, 1.0) == capacity
+
+
+def test_utilisation_belongs_to_the_load_of_its_time() -> None:
+    made = book(said("a", utilisation=0.8))
+    for now, load in ((0.0, 200.0), (8.0, 400.0), (11.0, 100.0), (20.0, 800.0)):
+        made.follow_load(PLACE, load, now)
+    assert made.capacity_rps(PLACE, 1000.0, 20.0) == 400.0 / 0.8, "the highest of the first seconds: reports lag"
+    made.learn(said("a", utilisation=0.9, at=21.0))
+    assert made.capacity_rps(PLACE, 1000.0, 21.0) is None
+    made.follow_load(PLACE, 450.0, 22.0)
+    assert made.capacity_rps(PLACE, 1000.0, 22.0) == 500.0
+    made.follow_load(PLACE, 450.0, 52.0)
+    assert made.capacity_rps(PLACE, 1000.0, 52.0) is None
+
+
+def test_what_is_seen_from_a_view_is_of_its_link_alone() -> None:
+    one = said("a", healthy=False, view="eu")
+    made = book(one, said("a", healthy=True, view="ap"))
+    assert made.standing(PLACE, 1.0).share == 1.0
+    assert made.links(PLACE, 1.0) == (frozenset(), frozenset({"eu"}))
+    made.learn(replace(one, reporter="b"))
+    made.learn(replace(one, reporter="c", view="ap"))
+    assert made.links(PLACE, 1.0) == (frozenset({"eu"}), frozenset({"ap"}))
+    assert made.links(PLACE, 31.0) == (frozenset(), frozenset())

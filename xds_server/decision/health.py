@@ -333,8 +333,9 @@ class HealthBook:
         """Return the capacity in req/s of the regions of which agents report it."""
         found = {}
         for region, deployment in self._services[service].deployments.items():
-            place, stated = Place(service, region), deployment.capacity_rps
-            capacity = self._agents.capacity_rps(place, stated, self.traffic.load_rps(place, now), now)
+            place = Place(service, region)
+            self._agents.follow_load(place, self.traffic.load_rps(place, now), now)
+            capacity = self._agents.capacity_rps(place, deployment.capacity_rps, now)
             if capacity is not None:
                 found[region] = _coarse(self.measured(service).capacity_rps.get(region), capacity)
         return found
@@ -342,16 +343,18 @@ class HealthBook:
     def _follow_links(self, place: Place, heard: Hearing, now: float) -> list[Event]:
         """Bring the cut links of a place up to date; return what is news."""
         fused = heard.fused
-        if fused.pending or place.region in self._drained or (fused.down is None and not fused.cut):
+        cut, halved = self._agents.links(place, now)
+        lost = fused.cut | cut
+        if fused.pending or place.region in self._drained or (fused.down is None and not (lost or halved)):
             return []
         if fused.down:
             self._links.end(place, now)
             return []
-        if not fused.cut and place not in self._links.places():
+        if not (lost or halved) and place not in self._links.places():
             return []
         words = self._witnesses().words(place, LONG_AGO, now)
         account = Account.of(heard.monitor, heard.seen, self._views)
-        said = Said(fused.cut, words, self._endpoints.vantages(place), account)
+        said = Said(lost, words, self._endpoints.vantages(place), account, agents=cut, halved=halved)
         return self._links.follow(place, said, self._services[place.service].ramp_up_ms / 1000, now)
 
     def _doubt(

@@ -66,17 +66,26 @@ def _together(names: list[str], of_one: str, of_many: str) -> str:
     return f"{listed} {of_many if len(names) > 1 or names[0] == OUR_PROBES else of_one}"
 
 
-def link_cut(place: Place, view: str, account: Account, dwell_s: float, now: float, *, probed: bool) -> Event:
-    """Return the event of a link that was cut, for one view only."""
+def link_cut(
+    place: Place, view: str, account: Account, dwell_s: float, now: float, *, probed: bool, agents: bool = False
+) -> Event:
+    """Return the event of a link that was cut, for one view only. `agents`: they say so, the view may not."""
     what = f"{place.service} in {place.region}"
-    knows = (
-        f"{view} cannot reach {what}"
-        if account.said[view] is Word.DOWN
-        else f"{view} has not said whether it reaches {what}"
-    )
+    if account.said[view] is Word.DOWN or not agents:
+        knows = "cannot reach" if account.said[view] is Word.DOWN else "has not said whether it reaches"
+        why = f"{view} {knows} {what}; {account.besides(view)}"
+    else:
+        why = f"agents say that {view} cannot reach {what}"
     until = f"until it has reached it for {dwell_s:.0f} s" if probed else f"and tries it again in {dwell_s:.0f} s"
-    words = f"{knows}; {account.besides(view)}: {view} leaves it, if it can, {until}"
+    words = f"{why}: {view} leaves it, if it can, {until}"
     return Event("link.cut", now, words, "warning", _link_fields(place, view))
+
+
+def link_doubted(place: Place, view: str, now: float) -> Event:
+    """Return the event of a link that one agent alone calls bad."""
+    what = f"its share of {place.service} in {place.region}"
+    words = f"{view} keeps half of {what}: an agent calls it bad from there, and nobody else does"
+    return Event("link.doubted", now, words, "warning", _link_fields(place, view))
 
 
 def link_restored(place: Place, view: str, silent_s: float | None, now: float) -> Event:

@@ -12,6 +12,9 @@ else stay away for ever. A view that does not probe learns by traffic alone, and
 after the same time as one that works. A try is a step of the share, and Envoy's reflex stands behind it.
 
 Rejected: to take the word of all others for a view that is silent. They reached the place when the link was cut, too.
+
+A link that one agent alone calls bad is halved while it does: the view keeps half of its share there, and gets the rest
+back in steps. That is no cut, and not counted as one.
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from xds_server.decision.health_words import Account, link_cut, link_restored
+from xds_server.decision.health_words import Account, link_cut, link_doubted, link_restored
 from xds_server.decision.verdicts import FORGET_AFTER_S, MAX_HOLD_DOWN_S, STEP, Place, steps
 from xds_server.decision.votes import Word
 from xds_server.model import CutLink, Event
 
 CUT_DWELL_S = 10.0
+HALF = 0.5
 
 SILENT_S = 300.0
 """How long a view that probes may be without a word before its link is tried without."""
@@ -60,13 +64,16 @@ Links = Mapping[Place, Mapping[str, Link]]
 class Said:
     """What is said of a place: the views that are `cut` off, the `words` of all views, and who is `probing` it.
 
-    `account` is what is known of who reaches it.
+    `account` is what is known of who reaches it. `agents`: views of which two agents say that they are cut off, which
+    is why; `halved`: those of which one alone does.
     """
 
     cut: frozenset[str]
     words: Mapping[str, Word]
     probing: Collection[str]
     account: Account
+    agents: frozenset[str] = frozenset()
+    halved: frozenset[str] = frozenset()
 
 
 class LinkBook:
@@ -119,9 +126,18 @@ class LinkBook:
             for view, link in before.items()
             if view not in said.cut and (moved := _next(link, said.words.get(view), ramp_up_s, now)) is not None
         }
+        after |= {view: _halved(after.get(view), now) for view in said.halved - said.cut}
         self._keep(place, after)
         news = [
-            link_cut(place, view, said.account, after[view].dwell_s, now, probed=after[view].probed)
+            link_cut(
+                place,
+                view,
+                said.account,
+                after[view].dwell_s,
+                now,
+                probed=after[view].probed,
+                agents=view in said.agents,
+            )
             for view in sorted(said.cut)
             if view not in before or before[view].ramp > 0.0
         ]
@@ -129,6 +145,9 @@ class LinkBook:
             link_restored(place, view, _silent_s(link, said.words.get(view), now), now)
             for view, link in before.items()
             if link.ramp == 0.0 and _ramp(after.get(view)) > 0.0
+        ]
+        news += [
+            link_doubted(place, view, now) for view in sorted(said.halved - said.cut) if _ramp(before.get(view)) > HALF
         ]
         return news
 
@@ -161,6 +180,13 @@ def _cut(before: Link | None, now: float, *, probed: bool) -> Link:
         return replace(before, lost_at=now, probed=before.probed or probed, silent_since=None)
     again = before is not None and now - before.cut_at < FORGET_AFTER_S
     return Link(now, now, before.falls + 1 if before is not None and again else 1, probed=probed)
+
+
+def _halved(link: Link | None, now: float) -> Link:
+    """Return a link that somebody calls bad, given what it would be without that."""
+    if link is None:
+        return Link(now - FORGET_AFTER_S, now, ramp=HALF, moved_at=now)
+    return link if link.ramp < HALF else replace(link, ramp=HALF, moved_at=now)
 
 
 def _next(link: Link, word: Word | None, ramp_up_s: float, now: float) -> Link | None:
