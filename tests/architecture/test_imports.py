@@ -33,7 +33,9 @@ BELOW_THE_LINE = {
     "signals": {"agent", "histogram", "model", "policy", "protocol", "snapshot"},
     "transport": {"model", "snapshot", "protocol"},
     "history": {"model", "store"},
+    "screens": {"model"},
     "operator": {
+        "screens",
         "history",
         "store",
         "model",
@@ -69,6 +71,7 @@ BELOW_THE_LINE = {
         "controller",
         "record",
         "operator",
+        "screens",
         "signals",
         "snapshot",
         "store",

@@ -14,9 +14,10 @@ from click.testing import CliRunner, Result
 from tests.operator.world import HELD, Process, client, serving
 from tests.signals.world import in_loop
 from xds_server.cli import main
-from xds_server.operator.fleet_table import fleet_table, since
-from xds_server.operator.printable import plain
-from xds_server.operator.views import fleet_json
+from xds_server.operator.views import SHORT_TYPES, fleet_json
+from xds_server.screens.fleet_table import TYPES, fleet_table
+from xds_server.screens.printable import plain
+from xds_server.screens.text import since
 
 
 async def run(*args: str) -> Result:
@@ -133,5 +134,9 @@ def test_what_clients_say_cannot_steer_a_terminal() -> None:
     assert not any("\x1b" in line for line in fleet_table(fleet_json([client("\x1b[31m")], (), 100.0), 100))
 
 
-def test_spans() -> None:
+def test_every_type_that_is_served_has_its_column() -> None:
+    assert set(TYPES) == set(SHORT_TYPES.values())
+
+
+def test_spans_are_told_in_their_two_largest_units() -> None:
     assert [since(s) for s in (5.9, 65, 3_700, 90_000)] == ["5s", "1m05s", "1h01m", "1d01h"]

@@ -25,7 +25,7 @@ from tests.support.control_plane import LIMIT_S, ControlPlane, serve_command
 from tests.support.waiting import wait_until
 from xds_server.cli import main
 from xds_server.model import Event
-from xds_server.operator.times import shown
+from xds_server.screens.times import shown
 
 
 def run(*args: object) -> Result:

@@ -13,7 +13,7 @@ from tests.history.world import AT_HOME, AWAY, T0, in_memory, made
 from tests.operator.world import Process, Site, serving
 from tests.signals.world import in_loop
 from xds_server.model import Event
-from xds_server.operator.times import shown
+from xds_server.screens.times import shown
 
 START, KILLED, BACK = (shown(T0 + seconds) for seconds in (15, 25, 35))
 

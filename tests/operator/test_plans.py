@@ -10,7 +10,8 @@ from tests.operator.world import Process, serving
 from tests.signals.world import in_loop
 from xds_server.decision.what_if import Loss, Plan
 from xds_server.model import Shed, ShedClass
-from xds_server.operator.plans import all_table, one_table, plans_json
+from xds_server.operator.plans import plans_json
+from xds_server.screens.plan_tables import all_table, one_table
 
 REGIONS = ("east", "south", "west")
 GOOD = Plan((0.0, 100.0, 400.0), 0.8, 0.0, 0.0, 12.25)

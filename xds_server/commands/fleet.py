@@ -10,7 +10,7 @@ import click
 from xds_server.commands.options import admin_option
 from xds_server.commands.process import ask, order
 from xds_server.commands.terminal import show, show_json, style
-from xds_server.operator.fleet_table import fleet_table, has_rejections
+from xds_server.screens.fleet_table import fleet_table, has_rejections
 
 REJECTED = 3
 """The exit code if something is rejected or kept back."""

@@ -11,8 +11,8 @@ import click
 from xds_server.commands.options import admin_option
 from xds_server.commands.process import ask
 from xds_server.commands.terminal import show, show_json, style
-from xds_server.operator.history_lines import difference_lines, entry_line, entry_lines
-from xds_server.operator.printable import dumped
+from xds_server.screens.history_lines import difference_lines, entry_line, entry_lines
+from xds_server.screens.printable import dumped
 
 EVERY_S = 1.0
 PAGE = 1_000

@@ -17,8 +17,8 @@ import click
 from xds_server.commands.order_options import How
 from xds_server.commands.process import ask, order
 from xds_server.commands.terminal import show_json
-from xds_server.operator.order_table import effects_table, orders_table
-from xds_server.operator.printable import plain
+from xds_server.screens.order_table import effects_table, orders_table
+from xds_server.screens.printable import plain
 
 STOPPED = 4
 """The exit code if an evacuation stopped or was rolled back before all traffic was off."""

@@ -19,7 +19,7 @@ from xds_server.commands.order_options import (
 from xds_server.commands.ordering import end, follow, follow_back, give
 from xds_server.commands.process import ask
 from xds_server.commands.terminal import show_json
-from xds_server.operator.order_table import orders_table
+from xds_server.screens.order_table import orders_table
 
 LEAVING = frozenset({"evacuate", "drill"})
 """The kinds of orders that move traffic off a region."""

@@ -13,10 +13,11 @@ from xds_server.commands.process import ask
 from xds_server.commands.terminal import show_json
 from xds_server.controller import Controller
 from xds_server.decision.what_if import MOST_DEMAND, losses
-from xds_server.operator.plans import all_table, one_table, plans_json
+from xds_server.operator.plans import plans_json
 from xds_server.policy.errors import PolicyError
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
+from xds_server.screens.plan_tables import all_table, one_table
 from xds_server.snapshot.tls import with_file_names
 from xds_server.step import Inputs
 

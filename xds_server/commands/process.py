@@ -16,7 +16,7 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Requ
 import click
 
 from xds_server.commands.credentials import HINT, explained, files, tls, token, warn_in_clear
-from xds_server.operator.printable import plain
+from xds_server.screens.printable import plain
 
 TIMEOUT_S = 30.0
 

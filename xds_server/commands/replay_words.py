@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from xds_server.model import TOTAL_WEIGHT, Row
-from xds_server.operator.printable import plain
 from xds_server.record.replay import Change, Comparison, Run
+from xds_server.screens.printable import plain
 
 Json = dict[str, Any]
 

@@ -11,10 +11,10 @@ import click
 from xds_server.commands.options import admin_option
 from xds_server.commands.process import ask
 from xds_server.commands.terminal import show, show_json, style
-from xds_server.operator.explanation import explanation, signals_of
-from xds_server.operator.history_lines import entry_lines
-from xds_server.operator.status_screen import status_screen, to_show
-from xds_server.operator.text import clock
+from xds_server.screens.explanation import explanation, signals_of
+from xds_server.screens.history_lines import entry_lines
+from xds_server.screens.status_screen import status_screen, to_show
+from xds_server.screens.text import clock
 
 HOLDING = 3
 """The exit code if an alarm holds or the process is not ready."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import click
 
-from xds_server.operator.printable import dumped
+from xds_server.screens.printable import dumped
 
 Style = Callable[..., str]
 

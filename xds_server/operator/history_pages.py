@@ -16,7 +16,7 @@ from starlette.requests import Request
 from xds_server.history.archive import Asked
 from xds_server.history.chronicle import Chronicle
 from xds_server.operator.history_json import Json, difference_json, entries_json, in_force_json, series_json
-from xds_server.operator.times import BadTimeError, moment
+from xds_server.screens.times import BadTimeError, moment
 from xds_server.store.directory import StateError
 
 LIMIT, MOST = 100, 1_000

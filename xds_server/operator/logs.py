@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Literal, TextIO
 
 from xds_server.model import Event
-from xds_server.operator.printable import dumped
+from xds_server.screens.printable import dumped
 
 LOGGER = "xds_server"
 

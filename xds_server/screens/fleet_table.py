@@ -7,23 +7,23 @@ still does not fit is left to `--json`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from xds_server.operator.printable import plain
-from xds_server.operator.views import SHORT_TYPES
+from xds_server.screens.printable import plain
+from xds_server.screens.text import Style, since
 
 Json = Mapping[str, Any]
-Style = Callable[..., str]
+
+TYPES = ("LDS", "RDS", "CDS", "EDS", "SDS", "RTDS", "ECDS", "SRDS", "VHDS")
+"""The columns of types, in this order; what else there is comes after them."""
 
 VERSION_CHARS = 6
 NARROW = 8
 """What a column of words gives way to; the middle goes first, because names of machines differ at their ends."""
 
-_ORDER = {name: rank for rank, name in enumerate(SHORT_TYPES.values())}
 _WORDS = ("client", "region", "fleet", "runs on", "since")
 _COLOURS = {"~": "yellow", "!": "red"}
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 class _Cell(NamedTuple):
@@ -42,7 +42,7 @@ def fleet_table(fleet: Json, width: int | None, style: Style | None = None) -> I
     if not clients:
         yield "no client is connected"
     else:
-        types = sorted({name for client in clients for name in client["types"]}, key=lambda n: _ORDER.get(n, 99))
+        types = sorted({name for client in clients for name in client["types"]}, key=_rank)
         yield from _table([_head(types), *(_row(client, types) for client in clients)], width, style)
     yield from _rejections(clients)
     for held in fleet["quarantine"]:
@@ -51,16 +51,8 @@ def fleet_table(fleet: Json, width: int | None, style: Style | None = None) -> I
         yield plain(f"kept back from {view}: {what}, which {held['client']} rejected: {held['error']}")
 
 
-def since(seconds: float) -> str:
-    """Return a time span in its two largest units."""
-    whole = int(seconds)
-    if whole < _MINUTE:
-        return f"{whole}s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE}m{whole % _MINUTE:02}s"
-    if whole < _DAY:
-        return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02}m"
-    return f"{whole // _DAY}d{whole % _DAY // _HOUR:02}h"
+def _rank(name: str) -> int:
+    return TYPES.index(name) if name in TYPES else len(TYPES)
 
 
 def _head(types: Sequence[str]) -> list[_Cell]:

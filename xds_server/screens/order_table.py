@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from xds_server.operator.plans import aligned
-from xds_server.operator.printable import plain
+from xds_server.screens.printable import plain
+from xds_server.screens.text import aligned
 
 Json = dict[str, Any]
 

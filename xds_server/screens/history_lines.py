@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from xds_server.operator.text import SEVERITY_COLOURS, Cell, Style, clock, drawn, part, percent
+from xds_server.screens.text import SEVERITY_COLOURS, Cell, Style, clock, drawn, part, percent
 
 Json = Mapping[str, Any]
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from xds_server.operator.fleet_table import since
-from xds_server.operator.printable import plain
-from xds_server.operator.text import (
+from xds_server.screens.printable import plain
+from xds_server.screens.text import (
     HEALTH_COLOURS,
     SEVERITY_COLOURS,
     Cell,
@@ -24,8 +23,9 @@ from xds_server.operator.text import (
     part,
     percent,
     rate,
+    since,
 )
-from xds_server.operator.times import BadTimeError, moment
+from xds_server.screens.times import BadTimeError, moment
 
 Json = Mapping[str, Any]
 

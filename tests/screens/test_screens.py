@@ -11,11 +11,11 @@ from tests.operator.world import client, decision
 from xds_server.model import Decision
 from xds_server.operator.alarms import Picture
 from xds_server.operator.events import EventLog
-from xds_server.operator.explanation import explanation, signals_of
 from xds_server.operator.status_json import status_json
-from xds_server.operator.status_screen import status_screen, to_show
-from xds_server.operator.text import Cell, columns, percent, rate
 from xds_server.operator.views import PolicyStatus, decision_json
+from xds_server.screens.explanation import explanation, signals_of
+from xds_server.screens.status_screen import status_screen, to_show
+from xds_server.screens.text import Cell, columns, percent, rate
 
 WALL = 1_767_268_800.0
 SEEN = Picture(

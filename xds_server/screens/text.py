@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from xds_server.model import TOTAL_WEIGHT
-from xds_server.operator.fleet_table import since
-from xds_server.operator.printable import plain
+from xds_server.screens.printable import plain
 
 Style = Callable[..., str]
 
@@ -24,6 +23,9 @@ HEALTH_COLOURS: Mapping[str, str] = {
     "down": "red",
 }
 SEVERITY_COLOURS: Mapping[str, str] = {"alarm": "red", "warning": "yellow"}
+
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 class Cell(NamedTuple):
@@ -65,6 +67,17 @@ def drawn(cell: Cell, width: int, style: Style | None) -> str:
     return padding + shown if cell.right else shown + padding
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows with their columns under each other, those after the second to the right, the last one as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.ljust(width) if i < 2 or i == len(row) - 1 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
 def percent(weight: float) -> str:
     """Return a weight as a share: `70 %`, `0.5 %`, `0`."""
     return f"{100 * weight / TOTAL_WEIGHT:.4g} %" if weight else "0"
@@ -78,6 +91,18 @@ def part(fraction: float) -> str:
 def rate(rps: float) -> str:
     """Return requests per second with as many digits as say something."""
     return f"{rps:,.0f}" if rps >= 100 else f"{rps:.3g}"
+
+
+def since(seconds: float) -> str:
+    """Return a time span in its two largest units."""
+    whole = int(seconds)
+    if whole < _MINUTE:
+        return f"{whole}s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m{whole % _MINUTE:02}s"
+    if whole < _DAY:
+        return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02}m"
+    return f"{whole // _DAY}d{whole % _DAY // _HOUR:02}h"
 
 
 def ago(at: float | None, wall: float) -> str:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from xds_server.operator.fleet_table import since
-from xds_server.operator.printable import plain
-from xds_server.operator.text import HEALTH_COLOURS, Cell, Style, columns, heads, number, part, percent, rate
+from xds_server.screens.printable import plain
+from xds_server.screens.text import HEALTH_COLOURS, Cell, Style, columns, heads, number, part, percent, rate, since
 
 Json = Mapping[str, Any]
 

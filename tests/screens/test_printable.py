@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from xds_server.operator.order_table import effects_table, orders_table
-from xds_server.operator.printable import dumped, plain
+from xds_server.screens.order_table import effects_table, orders_table
+from xds_server.screens.printable import dumped, plain
 
 NASTY = "a\x1b[2J\x9b2J\u2028\u202eb\nc"
 

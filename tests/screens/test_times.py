@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xds_server.operator.times import BadTimeError, moment, shown
+from xds_server.screens.times import BadTimeError, moment, shown
 
 NOW = 1_767_268_800.0
 """2026-01-01T12:00:00Z"""

@@ -1,0 +1,1 @@
+"""Answers of the admin side as text for people: JSON in, lines for a terminal out. Pure."""
