@@ -223,6 +223,7 @@ class Verdict:
 
     `score` (0..1) multiplies the capacity. `ramp` (0..1) limits a recovering region to that part of the share it will
     have. An `UNKNOWN` verdict keeps the score and ramp of the last verdict that had evidence; `held` names that one.
+    `outvoted`: the control plane's own probes say that all of it is down, and are not believed.
     """
 
     health: Health
@@ -233,6 +234,7 @@ class Verdict:
     held: Health | None = None
     up: int = 0
     total: int = 0
+    outvoted: bool = False
 
     @property
     def serves(self) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xds_server.decision.verdicts import (
+    FULL_STANDING,
     MAX_HOLD_DOWN_S,
     STEP,
     Belief,
@@ -17,6 +20,7 @@ from xds_server.decision.verdicts import (
     hold_down_s,
     judge,
     limited,
+    marked,
     next_endpoint,
     stale_after_s,
 )
@@ -175,3 +179,62 @@ def test_a_region_is_degraded_from_when_traffic_limits_it_and_healthy_from_when_
         since.append((belief.verdict.health, belief.verdict.since))
     healthy, degraded = Health.HEALTHY, Health.DEGRADED
     assert since == [(healthy, 0.0)] * 20 + [(degraded, 20.0)] * 20 + [(healthy, 40.0)] * 20
+
+
+def test_capacity_returns_while_live_traffic_limits_the_share() -> None:
+    belief = limited(None, evidence(1), standing=Standing(), ramp_up_s=RAMP_S, now=0.0)
+    slow = Standing(0.9, "p99 is 3 times")
+    scores = []
+    for now in range(1, 40):
+        belief = limited(belief, evidence(2), standing=slow, ramp_up_s=RAMP_S, now=float(now))
+        scores.append(belief.verdict.score)
+    assert (scores[0], scores[-1]) == (0.5, 1.0)
+    assert scores == sorted(scores)
+
+
+def test_a_region_that_does_well_again_is_recovering_while_its_share_returns() -> None:
+    belief = limited(None, evidence(2), standing=Standing(0.4, "20% fail"), ramp_up_s=RAMP_S, now=0.0)
+    again = limited(belief, evidence(2), standing=Standing(0.45, "in steps", returning=True), ramp_up_s=RAMP_S, now=9.0)
+    assert (belief.verdict.health, again.verdict.health) == (Health.DEGRADED, Health.RECOVERING)
+    assert again.verdict.since == 9.0
+
+
+def words(of: Evidence, *, standing: Standing = FULL_STANDING, before: Belief | None = None) -> str:
+    return limited(before, of, standing=standing, ramp_up_s=RAMP_S, now=20.0).verdict.reason
+
+
+def test_the_words_say_what_was_counted_and_by_whom() -> None:
+    assert words(Evidence(1, 1, 2, 0.0, "")) == "1 of 1 endpoints up, 1 not heard of yet"
+    assert words(Evidence(0, 1, 2, 0.0, "refused")) == "0 of 1 endpoints up, 1 not heard of yet (refused)"
+    seen = Evidence(2, 2, 2, 0.0, "", by=" by Envoys' probes; our own probes fail")
+    assert words(seen) == "2 of 2 endpoints up by Envoys' probes; our own probes fail"
+    live = Evidence(2, 2, 2, 0.0, "", words="live traffic is answered", by="; our own probes fail")
+    assert words(live) == "live traffic is answered; our own probes fail"
+    hopeless = Standing(0.1, "90% fail", hopeless=True)
+    assert words(live, standing=hopeless) == (
+        "live traffic is answered; our own probes fail, but 90% fail; held down for at least 20 s"
+    )
+    assert words(evidence(2), standing=hopeless).startswith("2 of 2 endpoints pass their checks, but 90% fail")
+
+
+def test_the_words_of_a_region_at_rest_follow_who_sees_it() -> None:
+    ours, theirs = evidence(2), replace(evidence(2), by=" by Envoys' probes; our own probes fail")
+    belief = None
+    for seen in (ours, theirs, ours):
+        belief = limited(belief, seen, standing=FULL_STANDING, ramp_up_s=RAMP_S, now=1.0)
+        assert belief.verdict.reason == f"2 of 2 endpoints up{seen.by}"
+    assert limited(belief, ours, standing=FULL_STANDING, ramp_up_s=RAMP_S, now=9.0) is belief
+
+
+def test_our_own_probes_are_outvoted_only_where_a_region_serves() -> None:
+    up = limited(None, evidence(2), standing=FULL_STANDING, ramp_up_s=RAMP_S, now=0.0)
+    hopeless = Standing(0.1, "90% fail", hopeless=True)
+    down = limited(None, evidence(2), standing=hopeless, ramp_up_s=RAMP_S, now=0.0)
+    assert marked(up, outvoted=True).verdict.outvoted
+    assert not marked(down, outvoted=True).verdict.outvoted
+    assert marked(marked(up, outvoted=True), outvoted=False) == up
+
+
+def test_what_is_held_says_as_what() -> None:
+    found = held(held(run([2]).verdict, "no word", 3.0), "still none", 4.0)
+    assert (found.health, found.reason) == (Health.UNKNOWN, "still none; held as healthy until that changes")

@@ -56,12 +56,21 @@ def test_a_verdict_held_over_a_restart_has_no_date() -> None:
     assert (one.kind, one.since) == ("region.unknown", None)
 
 
+def test_probes_that_nobody_believes_are_one_warning() -> None:
+    (one, other) = with_verdict(Health.HEALTHY, services=2).services
+    verdicts = tuple(v and replace(v, outvoted=v.health is Health.HEALTHY) for v in one.verdicts)
+    (found,) = alarms(replace(WELL, decision=Decision(one.regions, (replace(one, verdicts=verdicts), other))))
+    assert (found.kind, found.severity) == ("probes.outvoted", "warning")
+    assert found.message.startswith("our own probes of s0 in ")
+    assert found.message.endswith("fail and are not believed, because live traffic or Envoys' probes pass")
+
+
 def test_alarms_come_before_warnings() -> None:
     (first, second) = decision().services
     worn = replace(second, verdicts=with_verdict(Health.DEGRADED).services[0].verdicts, overload=1.25)
     seen = replace(WELL, decision=Decision(first.regions, (first, worn)))
     assert told(seen) == [
-        "alarm capacity.short search: demand exceeds capacity, every region at 125%",
+        "alarm capacity.short search: demand exceeds capacity, regions at up to 125%",
         "alarm region.down checkout in sa-east-1: down, 2 of 2 endpoints down: connection refused",
         "warning region.degraded search in sa-east-1: degraded, because",
     ]

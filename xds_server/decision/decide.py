@@ -210,6 +210,7 @@ def _weighed(
         refused,
         base.tried,
         frozenset((base.regions.index(cut.view), base.regions.index(cut.region)) for cut in base.told if not cut.heard),
+        base.returning,
     )
     return ServiceDecision(
         service=base.service.name,

@@ -96,7 +96,8 @@ def _words(service: Service, failing: int, share: int) -> str:
     if regions == 1:
         only = next(iter(service.deployments))
         return f"{only} fails, by our own probes alone: monitor suspect{NOWHERE}"
-    return f"{failing} of {regions} regions ({share} % of {service.name}'s capacity) fail at once: monitor suspect"
+    lost = f"{failing} of {regions} regions ({share} % of {service.name}'s capacity)"
+    return f"{lost} fail at once, which nobody else bears out: monitor suspect"
 
 
 def _stuck(belief: Belief) -> Belief:

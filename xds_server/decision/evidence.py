@@ -83,6 +83,7 @@ class EndpointBook:
         decided = [s for s in states if s.up is not None]
         failing = {t: s for t in self._targets[place] if (s := self._states.get(vantage, {}).get(t)) and s.up is False}
         worst = [s for t, s in failing.items() if t not in excused]
+        saved = len(failing) - len(worst)
         return Evidence(
             up=len(decided) - len(worst),
             decided=len(decided),
@@ -90,6 +91,7 @@ class EndpointBook:
             at=max((s.at for s in states), default=0.0),
             detail=worst[0].detail if worst else "",
             unsettled=any(s.streak for s in states),
+            by=f", {saved} of them by Envoys' probes alone" if saved else "",
         )
 
     def fresh(self, place: Place, now: float) -> dict[str, Evidence]:

@@ -44,6 +44,7 @@ from xds_server.decision.verdicts import (
     drained,
     held,
     limited,
+    marked,
     no_address,
     worse,
 )
@@ -268,7 +269,8 @@ class HealthBook:
         ramp_up_s = self._services[place.service].ramp_up_ms / 1000
         lost = heard.lost | self._links.cut(place)
         standing = worse(self.traffic.standing(place, now, lost), self._agents.standing(place, now))
-        return limited(before, evidence, standing=standing, ramp_up_s=ramp_up_s, now=now)
+        belief = limited(before, evidence, standing=standing, ramp_up_s=ramp_up_s, now=now)
+        return marked(belief, outvoted=evidence.outvoted)
 
     def _unheard(self, place: Place, before: Belief | None, now: float) -> Belief | None:
         if before is None or not self._endpoints.evidence(place).decided:
@@ -286,12 +288,15 @@ class HealthBook:
         monitor = fresh.pop(MONITOR, None)
         if monitor is not None and (monitor.up == 0) == fused.down:
             return monitor
+        ours = "" if monitor is None else f"; our own probes {'pass' if monitor.up else 'fail'}"
         agreeing = [evidence for evidence in fresh.values() if (evidence.up == 0) == fused.down]
         if agreeing:
-            return max(agreeing, key=lambda e: e.at)
+            newest = max(agreeing, key=lambda e: e.at)
+            return replace(newest, by=f" by Envoys' probes{ours}", outvoted=fused.monitor_wrong)
         total = monitor.total if monitor is not None else 1
-        up = 0 if fused.down else total
-        return Evidence(up, total, total, monitor.at if monitor else 0.0, "live traffic fails" if fused.down else "")
+        up, words = (0, "live traffic fails") if fused.down else (total, "live traffic is answered")
+        at = monitor.at if monitor else 0.0
+        return Evidence(up, total, total, at, "", words=words, by=ours, outvoted=fused.monitor_wrong)
 
     def _measure(self, service: str, now: float) -> bool:
         """Bring what is measured of a service up to date; True if it changed."""

@@ -22,7 +22,22 @@ _KINDS: Mapping[Health, tuple[str, Severity]] = {
 
 
 def verdict_event(place: Place, before: Verdict | None, after: Verdict, now: float) -> list[Event]:
-    """Return the event of a change of health; a first sight of a healthy region and each ramp step are not news."""
+    """Return what is news of a change; a first sight of a healthy region and each ramp step are not."""
+    news = _outvoted(place, after, now) if (before is not None and before.outvoted) != after.outvoted else []
+    return _health(place, before, after, now) + news
+
+
+def _outvoted(place: Place, after: Verdict, now: float) -> list[Event]:
+    """Return the event of our own probes being believed no more, or again."""
+    fields = (("service", place.service), ("region", place.region))
+    where = f"{place.service} in {place.region}"
+    if not after.outvoted:
+        return [Event("probes.agree", now, f"our own probes of {where} are believed again", "info", fields)]
+    words = f"our own probes see nothing of {where} up, and are not believed: {after.reason}"
+    return [Event("probes.outvoted", now, words, "warning", fields)]
+
+
+def _health(place: Place, before: Verdict | None, after: Verdict, now: float) -> list[Event]:
     if before is not None and before.health is after.health and before.held is after.held:
         return []
     if before is None and after.health is Health.HEALTHY:
@@ -30,7 +45,8 @@ def verdict_event(place: Place, before: Verdict | None, after: Verdict, now: flo
     kind, severity = _KINDS[after.health]
     was = "unseen" if before is None else str(before.health)
     fields = (("service", place.service), ("region", place.region), ("was", was), ("score", f"{after.score:.2f}"))
-    message = f"{place.service} in {place.region} is {after.health}: {after.reason}"
+    still = "still " if before is not None and before.held is after.health else ""
+    message = f"{place.service} in {place.region} is {still}{after.health}: {after.reason}"
     return [Event(kind, now, message, severity, fields)]
 
 

@@ -6,8 +6,8 @@ why the nearest region serves (and why not all), why a farther one does, why a r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xds_server.model import TOTAL_WEIGHT, Health, Row, ServiceDecision, Table, Verdict
@@ -23,7 +23,7 @@ class Facts:
     it gets, `cuts` the (view, region) links that are cut, `order[v]` the regions with a deployment from the nearest to
     the farthest, `latency_ms[v][r]` round trips, `shed[v]` the percentage of its requests that a view refuses (empty:
     none does), `tried` links that are used although they seem to be cut, `unheard` cut links on which their view has no
-    word now.
+    word now, `returning` links that were cut and what has returned of their share.
     """
 
     regions: tuple[str, ...]
@@ -37,6 +37,7 @@ class Facts:
     shed: tuple[int, ...] = ()
     tried: frozenset[tuple[int, int]] = frozenset()
     unheard: frozenset[tuple[int, int]] = frozenset()
+    returning: Mapping[tuple[int, int], float] = field(default_factory=dict)
 
 
 def explain(facts: Facts, weights: Table, kept: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -112,10 +113,10 @@ def _row(facts: Facts, row: Row, view: int, words: _Words, kept: str) -> tuple[s
     nearer: list[str] = []
     left = TOTAL_WEIGHT
     for region in facts.order[view]:
-        if not left and not facts.cuts:
+        if not left and not facts.cuts and not facts.returning:
             break  # of all that are farther the reason is there already
         left -= row[region]
-        status = _cut(facts, view, region) if (view, region) in facts.cuts else words.short[region]
+        status = _link(facts, view, region) or words.short[region]
         if row[region]:
             capped = f"capped at {100 * row[region] / TOTAL_WEIGHT:.3g} %: {status}; {words.spare}"
             held = capped if status and row[region] < TOTAL_WEIGHT else status
@@ -128,9 +129,18 @@ def _row(facts: Facts, row: Row, view: int, words: _Words, kept: str) -> tuple[s
     return tuple(reasons)
 
 
-def _cut(facts: Facts, view: int, region: int) -> str:
-    held = (view, region) in facts.unheard
-    return "could not be reached from here, no word on it since" if held else "cannot be reached from here"
+def _link(facts: Facts, view: int, region: int) -> str:
+    """Return what a link that is cut, or was, does to the share; an empty string if it is whole."""
+    link = view, region
+    if link in facts.returning:
+        return f"the link there was cut, {facts.returning[link]:.0%} of the share is back"
+    if link not in facts.cuts:
+        return ""
+    return (
+        "could not be reached from here, no word on it since"
+        if link in facts.unheard
+        else "cannot be reached from here"
+    )
 
 
 def _others(verdict: Verdict | None) -> str:
@@ -150,5 +160,5 @@ def _share(facts: Facts, view: int, region: int, status: str, nearer: list[str])
 def _refused(facts: Facts, view: int) -> str:
     percent = facts.shed[view] if facts.shed else 0
     if not percent:
-        return f"every region at {facts.overload:.0%} of its capacity"
+        return f"regions at up to {facts.overload:.0%} of their capacity"
     return f"demand is {facts.overload:.0%} of the capacity: {percent} % of the requests are refused"

@@ -25,7 +25,7 @@ lie takes a second stream, and there is no such rule: it would only hold up a fl
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xds_server.decision.confidence import at_least, at_most
 from xds_server.decision.demand import DemandBook
@@ -82,6 +82,7 @@ class _Record:
     fell_at: float = float("-inf")
     falls: int = 0
     rising: bool = True
+    fell_for: str = ""
     bad_since: float | None = None
 
 
@@ -195,12 +196,20 @@ class TrafficBook:
             if record.rising:
                 record.falls = record.falls + 1 if now - record.fell_at < FORGET_AFTER_S else 1
             record.standing, record.moved_at, record.fell_at, record.rising = earned, now, now, False
+            record.fell_for = earned.reason
         elif (
             earned.share > before.share and now - max(record.fell_at + _wait_s(record), record.moved_at) >= RISE_EVERY_S
         ):
             share = round(min(earned.share, before.share + STEP), 4)
-            record.standing, record.moved_at = Standing(share, "returning in steps" if share < 1.0 else ""), now
+            returning = earned.share == 1.0 and share < 1.0
+            why = "it does well again and returns in steps" if returning else earned.reason
+            record.standing, record.moved_at = Standing(share, why if share < 1.0 else "", returning=returning), now
             record.rising = True
+        elif not record.rising and before.share < 1.0:
+            well = (
+                f"it did badly, does well again, and returns in steps from {_wait_s(record):.0f} s after its last fall"
+            )
+            record.standing = replace(before, reason=well if earned.share == 1.0 else record.fell_for)
         return record.standing
 
     def _by_failures(self, place: Place, record: _Record, lost: Collection[str], now: float) -> Standing:

@@ -82,11 +82,15 @@ class Belief:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What part of its share a region has earned, 0..1, and why less than all. `hopeless`: it is down for real."""
+    """What part of its share a region has earned, 0..1, and why less than all.
+
+    `hopeless`: it is down for real. `returning`: it does well, and its share comes back in steps.
+    """
 
     share: float = 1.0
     reason: str = ""
     hopeless: bool = False
+    returning: bool = False
 
 
 FULL_STANDING = Standing()
@@ -102,6 +106,8 @@ class Evidence:
     """A place's endpoints, summed up: how many are up of those decided, when last heard of, what the worst one said.
 
     `unsettled`: the last results of some endpoint speak against what we believe of it, but not yet often enough.
+    `words` take the place of the count where nothing was counted, `by` says who saw it if not our own probes alone.
+    `outvoted`: these say that nothing is up, and are not believed.
     """
 
     up: int
@@ -110,6 +116,9 @@ class Evidence:
     at: float
     detail: str
     unsettled: bool = False
+    words: str = ""
+    by: str = ""
+    outvoted: bool = False
 
     @property
     def share(self) -> float:
@@ -179,19 +188,20 @@ def limited(before: Belief | None, evidence: Evidence, *, standing: Standing, ra
         return before
     if standing.hopeless and evidence.up and (before is None or before.verdict.health is not Health.DOWN):
         fallen = judge(before, replace(evidence, up=0, detail=standing.reason), ramp_up_s, now)
-        reason = f"{evidence.up} of {evidence.total} endpoints pass their checks, but {standing.reason}"
-        verdict = replace(fallen.verdict, reason=reason, up=evidence.up)
         hold = min(MAX_HOLD_DOWN_S, LIVE_HOLD_S * 2.0 ** min(max(0, fallen.falls - 1), 16))
+        reason = f"{_checks(evidence)}, but {standing.reason}; held down for at least {hold:.0f} s"
+        verdict = replace(fallen.verdict, reason=reason, up=evidence.up)
         return replace(fallen, verdict=verdict, hold_until=now + hold, ramp=0.0)
     if standing.hopeless and evidence.up and before is not None and before.verdict.held is None:
-        why = f"{evidence.up} of {evidence.total} endpoints pass their checks, but {standing.reason}"
+        why = f"{_checks(evidence)}, but {standing.reason}"
         return replace(before, verdict=replace(before.verdict, reason=why, up=evidence.up, total=evidence.total))
     unlimited = replace(before, verdict=replace(before.verdict, ramp=before.ramp)) if before is not None else None
     belief = judge(unlimited, evidence, ramp_up_s, now)
     verdict = belief.verdict
     ramp = verdict.ramp
     if standing.share < verdict.ramp and verdict.serves:
-        health = Health.DEGRADED if verdict.health is Health.HEALTHY else verdict.health
+        limit = Health.RECOVERING if standing.returning else Health.DEGRADED
+        health = limit if verdict.health is Health.HEALTHY else verdict.health
         reason = f"{verdict.reason}; limited to {standing.share:.0%} of its share: {standing.reason}"
         verdict = replace(verdict, health=health, ramp=standing.share, reason=reason)
     if before is not None:
@@ -199,25 +209,34 @@ def limited(before: Belief | None, evidence: Evidence, *, standing: Standing, ra
     return replace(belief, verdict=verdict, ramp=ramp)
 
 
+def marked(belief: Belief, *, outvoted: bool) -> Belief:
+    """Return the belief with a note on whether our own probes say that all is down, and are not believed."""
+    verdict = belief.verdict
+    outvoted = outvoted and verdict.serves
+    return belief if verdict.outvoted == outvoted else replace(belief, verdict=replace(verdict, outvoted=outvoted))
+
+
 def _at_rest(before: Belief, evidence: Evidence) -> bool:
     """Return whether all was well and is: the rule rather than the exception, and nothing to work out."""
     verdict = before.verdict
     well = verdict.health is Health.HEALTHY and verdict.score == verdict.ramp == before.ramp == 1.0
-    return well and evidence.up == evidence.decided == verdict.up and evidence.total == verdict.total
+    same = evidence.up == evidence.decided == verdict.up and evidence.total == verdict.total
+    return well and same and verdict.reason == _count(evidence)
 
 
 def _fall(before: Belief | None, was: Health | None, evidence: Evidence, now: float) -> Belief:
     if before is not None and was is Health.DOWN:
         if before.verdict.held is None:
             return replace(before, verdict=replace(before.verdict, up=0, total=evidence.total))
-        reason = f"0 of {evidence.total} endpoints up ({evidence.detail or 'probes fail'})"
+        reason = _count(evidence, evidence.detail or "probes fail")
         return replace(before, verdict=Verdict(Health.DOWN, 0.0, reason, now, ramp=0.0, total=evidence.total))
     falls = 0  # found down: it did not fall from anything
     if before is not None:
         falls = 1 + (before.falls if before.falls and now - before.fell_at < FORGET_AFTER_S else 0)
     hold = hold_down_s(falls)
-    again = f"; fall {falls} in {FORGET_AFTER_S / 60:.0f} min, held down {hold:.0f} s" if hold else ""
-    reason = f"0 of {evidence.total} endpoints up ({evidence.detail or 'probes fail'}){again}"
+    forgotten = f"each within {FORGET_AFTER_S / 60:.0f} min of the one before"
+    again = f"; fall {falls}, {forgotten}: held down for at least {hold:.0f} s" if hold else ""
+    reason = f"{_count(evidence, evidence.detail or 'probes fail')}{again}"
     verdict = Verdict(Health.DOWN, 0.0, reason, now, ramp=0.0, up=0, total=evidence.total)
     return Belief(verdict, falls=falls, fell_at=now, hold_until=now + hold, moved_at=now)
 
@@ -225,9 +244,10 @@ def _fall(before: Belief | None, was: Health | None, evidence: Evidence, now: fl
 def _rise(before: Belief, evidence: Evidence, now: float) -> Belief:
     """Down, and some endpoint is up again: begin the ramp, unless the region is still held down."""
     if now < before.hold_until:
-        counts = {"up": evidence.up, "total": evidence.total}
-        reason = f"{_count(evidence)}, held down after fall {before.falls}"
-        return replace(before, verdict=replace(before.verdict, health=Health.DOWN, held=None, reason=reason, **counts))
+        held_s = before.hold_until - before.fell_at
+        reason = f"{_count(evidence)}, held down for {held_s:.0f} s after fall {before.falls}"
+        down = replace(before.verdict, health=Health.DOWN, held=None, reason=reason, up=evidence.up)
+        return replace(before, verdict=replace(down, total=evidence.total))
     reason = f"{_count(evidence)}, share returns in steps"
     verdict = Verdict(Health.RECOVERING, evidence.share, reason, now, ramp=STEP, up=evidence.up, total=evidence.total)
     return replace(before, verdict=verdict, moved_at=now)
@@ -267,32 +287,48 @@ def _settle(before: Belief, evidence: Evidence, score: float, now: float) -> Bel
     health = Health.HEALTHY if evidence.up == evidence.decided else Health.DEGRADED
     verdict = before.verdict
     same = verdict.health is health and verdict.held is None
-    detail = f" ({evidence.detail})" if evidence.detail else ""
     rest = "" if score >= evidence.share else f", capacity back to {score:.0%}"
     settled = Verdict(
         health,
         score,
-        f"{_count(evidence)}{detail}{rest}",
+        f"{_count(evidence, evidence.detail)}{rest}",
         verdict.since if same else now,
         up=evidence.up,
         total=evidence.total,
     )
     begins = score < evidence.share and not before.rising
-    moved = before.moved_at if same and score == verdict.score and not begins else now
+    stands = verdict.held is None and score == verdict.score and not begins
+    moved = before.moved_at if stands else now
     return replace(before, verdict=settled, moved_at=moved, share=evidence.share)
 
 
-def _count(evidence: Evidence) -> str:
-    return f"{evidence.up} of {evidence.total} endpoints up"
+def _count(evidence: Evidence, detail: str = "") -> str:
+    """Return how much of a place is up, what the worst of it said, and who saw it."""
+    unheard = evidence.total - evidence.decided
+    rest = f", {unheard} not heard of yet" if unheard else ""
+    counted = evidence.words or f"{evidence.up} of {evidence.decided} endpoints up{rest}"
+    return f"{counted} ({detail}){evidence.by}" if detail else f"{counted}{evidence.by}"
+
+
+def _checks(evidence: Evidence) -> str:
+    """Return what speaks for a place that fails real traffic."""
+    if evidence.words:
+        return _count(evidence)
+    return f"{evidence.up} of {evidence.decided} endpoints pass their checks{evidence.by}"
 
 
 def held(verdict: Verdict, reason: str, now: float) -> Verdict:
     """Return the verdict as unknown, with the score, ramp and health it had. Held already: only the reason moves."""
     if verdict.health is Health.UNKNOWN:
-        return verdict if verdict.held is None else replace(verdict, reason=reason)
+        return verdict if verdict.held is None else replace(verdict, reason=_held_words(reason, verdict.held))
     if verdict.health is Health.DRAINING:
         return verdict
-    return replace(verdict, health=Health.UNKNOWN, held=verdict.health, reason=reason, since=now)
+    words = _held_words(reason, verdict.health)
+    return replace(verdict, health=Health.UNKNOWN, held=verdict.health, reason=words, since=now)
+
+
+def _held_words(reason: str, was: Health) -> str:
+    return f"{reason}; held as {was} until that changes"
 
 
 def drained(before: Belief | None, now: float) -> Belief:

@@ -65,6 +65,7 @@ def alarms(seen: Picture) -> list[Alarm]:
     if seen.decision is not None:
         found += _verdicts(seen.decision, seen.wall - seen.now)
         found += [*_short(seen.decision), *_shed(seen.decision)]
+        found += _outvoted(seen.decision)
         found += _links(seen.decision, seen.wall - seen.now)
     return sorted(found, key=lambda a: (a.severity != "alarm", a.since or 0.0, a.kind, a.region, a.service))
 
@@ -89,6 +90,21 @@ def _verdicts(decision: Decision, wall_minus_now: float) -> Iterator[Alarm]:
         since = min(known) + wall_minus_now if known else None
         words = f"{_named([name for name, *_ in places])} in {region}: {health}, {reason}"
         yield Alarm(severity, kind, words, since, region, name if len(places) == 1 else "")
+
+
+def _outvoted(decision: Decision) -> Iterator[Alarm]:
+    """Yield one warning for all places that our own probes see down and everybody else up."""
+    places = [
+        f"{service.service} in {region}"
+        for service in decision.services
+        for region, verdict in zip(service.regions, service.verdicts, strict=True)
+        if verdict is not None and verdict.outvoted
+    ]
+    if places:
+        words = (
+            f"our own probes of {_named(places)} fail and are not believed, because live traffic or Envoys' probes pass"
+        )
+        yield Alarm("warning", "probes.outvoted", words)
 
 
 def _short(decision: Decision) -> Iterator[Alarm]:

@@ -57,7 +57,7 @@ def short_of(decision: ServiceDecision) -> str:
 def _too_much(decision: ServiceDecision) -> str:
     if decision.shed:
         return f"demand exceeds capacity, it is {decision.overload:.0%} of it"
-    return f"demand exceeds capacity, every region at {decision.overload:.0%}"
+    return f"demand exceeds capacity, regions at up to {decision.overload:.0%}"
 
 
 def _refusals(before: ServiceDecision | None, after: ServiceDecision, now: float) -> list[Event]:

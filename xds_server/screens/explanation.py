@@ -88,7 +88,7 @@ def _words(row: Json) -> str:
 def _balance(service: Json) -> Iterator[str]:
     demand = sum(view["demand_rps"] for view in service["views"])
     capacity = sum(place["capacity_rps"] for place in service["regions"])
-    fits = "it fits" if service["overload"] <= 1 else f"it does not fit: every region at {part(service['overload'])}"
+    fits = "it fits" if service["overload"] <= 1 else f"it does not fit: regions at up to {part(service['overload'])}"
     yield f"{rate(demand)} req/s are asked for, {rate(capacity)} req/s may be used: {fits}"
 
 
