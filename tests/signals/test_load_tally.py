@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from tests.support import decisions as made
 from xds_server.model import LoadReport
-from xds_server.signals.load_tally import FORGET_AFTER, LoadTally
-from xds_server.signals.lrs import MOST_REPORTS_PER_S, interval_for, without_node
+from xds_server.signals.load_stats_pb2 import LoadStats
+from xds_server.signals.load_tally import FORGET_AFTER, LoadTally, parsed, without_node
+from xds_server.signals.lrs import MOST_REPORTS_PER_S, interval_for
 from xds_server.signals.places import Places
 
 US, EU = "us-east-1", "eu-west-1"
@@ -29,7 +30,12 @@ def places() -> Places:
     return found
 
 
-def message(rows: Iterable[Row], *, seconds: float = 1.0, dropped: int = 0) -> lrs_pb2.LoadStatsRequest:
+def message(rows: Iterable[Row], *, seconds: float = 1.0, dropped: int = 0) -> LoadStats:
+    """What is read of the request that an Envoy would send."""
+    return parsed(request(rows, seconds=seconds, dropped=dropped).SerializeToString())
+
+
+def request(rows: Iterable[Row], *, seconds: float = 1.0, dropped: int = 0) -> lrs_pb2.LoadStatsRequest:
     interval = Duration()
     interval.FromNanoseconds(int(seconds * 1e9))
     stats = []
@@ -155,10 +161,32 @@ def test_what_was_refused_before_any_host_counts_for_the_region_it_was_meant_for
 
 def test_names_of_others_are_not_taken_over() -> None:
     tally = LoadTally(places())
-    stray = message([(US, US, 1, 1, 0, 0), (US, "mars", 1, 1, 0, 0)])
-    stray.cluster_stats[0].cluster_name = "xds"
-    assert tally.add(1, US, stray) == 2
+    stray = message([(US, US, 1, 1, 0, 0), (US, "mars", 1, 1, 0, 0), (US, US, 1, 1, 0, 0), (US, US, 1, 1, 0, 0)])
+    stray.cluster_stats[0].cluster_name = b"xds"
+    stray.cluster_stats[2].upstream_locality_stats[0].locality = b"no locality"
+    stray.cluster_stats[3].cluster_name = b"\xff"
+    assert tally.add(1, US, stray) == 4
     assert tally.take(1.0, 1.0) == []
+
+
+def test_a_locality_counts_for_its_region_however_it_is_spelled() -> None:
+    tally = LoadTally(places())
+    for zone in ("", "a", "b", "a"):
+        said = request([(US, EU, 1, 1, 0, 0)])
+        said.cluster_stats[0].upstream_locality_stats[0].locality.zone = zone
+        assert tally.add(1, US, parsed(said.SerializeToString())) == 0
+    assert by_region(tally.take(1.0, 1.0))[EU].reflex == 4
+
+
+def test_a_name_means_what_the_policy_in_force_says() -> None:
+    known = places()
+    tally = LoadTally(known)
+    assert tally.add(1, US, message([(US, US, 1, 1, 0, 0)])) == 0
+    known.follow(made.policy([made.service("search")]))
+    assert tally.add(1, US, message([(US, US, 1, 1, 0, 0)])) == 1
+    known.follow(made.policy([made.service()]))
+    assert tally.add(1, US, message([(US, US, 1, 1, 0, 0)])) == 0
+    assert by_region(tally.take(1.0, 1.0))[US].issued == 2
 
 
 def test_a_service_that_leaves_the_policy_is_forgotten() -> None:
@@ -172,12 +200,27 @@ def test_a_service_that_leaves_the_policy_is_forgotten() -> None:
 @given(st.text(max_size=300), ROWS)
 @settings(max_examples=100, deadline=None)
 def test_a_report_without_its_node_is_the_same_report(name: str, rows: list[Row]) -> None:
-    bare = message(rows)
-    full = message(rows)
+    bare = request(rows)
+    full = request(rows)
     full.node.id = name
     full.node.extensions.add(name=name * 200)
     assert lrs_pb2.LoadStatsRequest.FromString(without_node(full.SerializeToString())) == bare
     assert without_node(bare.SerializeToString()) == bare.SerializeToString()
+
+
+def test_what_is_read_of_a_report_lies_on_the_wire_where_envoy_puts_it() -> None:
+    pairs = [(LoadStats.DESCRIPTOR, lrs_pb2.LoadStatsRequest.DESCRIPTOR)]
+    while pairs:
+        ours, envoys = pairs.pop()
+        for field in ours.fields:
+            theirs = envoys.fields_by_number[field.number]
+            assert (field.name, field.is_repeated) == (theirs.name, theirs.is_repeated)
+            if field.message_type is not None and field.message_type.file is ours.file:
+                pairs.append((field.message_type, theirs.message_type))
+            elif field.type == field.TYPE_BYTES:
+                assert theirs.type in {field.TYPE_STRING, field.TYPE_MESSAGE}, "of the same wire type"
+            else:
+                assert (field.type, field.message_type) == (theirs.type, theirs.message_type)
 
 
 @given(st.binary(max_size=20))

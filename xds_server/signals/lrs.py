@@ -22,7 +22,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from xds_server.model import LoadReport
 from xds_server.protocol.events import Code, ProtocolError
-from xds_server.signals.load_tally import LoadTally
+from xds_server.signals.load_tally import LoadTally, parsed
 from xds_server.signals.places import Places
 from xds_server.signals.streams import Counts, StreamService, ViewOf, first_message, reporter_of
 
@@ -33,22 +33,6 @@ MOST_REPORTS_PER_S = 5_000
 
 SLACK = 1.25
 """The interval shrinks only when this many times the streams would still allow it: no swinging at a boundary."""
-
-_NODE_TAG = 0x0A
-
-
-def without_node(data: bytes) -> bytes:
-    """Return an encoded LoadStatsRequest without its node, where the node comes first."""
-    if not data or data[0] != _NODE_TAG:
-        return data
-    length = shift = 0
-    for at in range(1, min(len(data), 6)):
-        byte = data[at]
-        length |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return data[at + 1 + length :]
-    return data
 
 
 class LoadServer:
@@ -108,12 +92,12 @@ class LoadServer:
             if ordered != self._interval_s:
                 ordered = self._interval_s
                 await context.write(_order(ordered))
-            report = await context.read()
-            if report is grpc.aio.EOF:
+            data = await context.read()
+            if data is grpc.aio.EOF:
                 return
-            report = without_node(report)  # and lets go of the rest before the next one comes
             self.counts.messages += 1
-            self.counts.ignored += self._tally.add(stream, view, lrs_pb2.LoadStatsRequest.FromString(report), who)
+            self.counts.ignored += self._tally.add(stream, view, parsed(data), who)
+            del data  # before the next one comes
 
 
 def interval_for(streams: int, before: int) -> int:
