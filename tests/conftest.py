@@ -1,7 +1,8 @@
 """Options shared by all tests.
 
 Hypothesis looks for new examples on a developer's machine and repeats the same ones in CI: a change is not refused for
-what an older one did. What a developer's run finds belongs into a test of its own.
+what an older one did. What a developer's run finds belongs into a test of its own. No example has a deadline:
+how long one takes says more of what else the machine does than of the code.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import os
 import pytest
 from hypothesis import settings
 
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+settings.register_profile("here", deadline=None)
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 ALONE = frozenset({"demo", "envoy"})

@@ -324,7 +324,7 @@ class ServiceDecision:
     what it is. `protection[v][r]`: None where the service has no deployment in r. `shed[v]`: what view v refuses;
     empty if none does. `half_open` are the weights of what may be sent twice, with a trickle to regions that are down;
     empty if they are `weights`. `stranded` are the views that seem to be cut off from wherever they could go: they try.
-    `cuts` are the links that are not used.
+    `cuts` are the links that are not used. `capacity_why`: by region, why a capacity is not the policy's.
     """
 
     service: str
@@ -344,6 +344,7 @@ class ServiceDecision:
     half_open: Table = ()
     stranded: tuple[str, ...] = ()
     cuts: tuple[CutLink, ...] = ()
+    capacity_why: tuple[tuple[str, str], ...] = ()
 
 
 class FleetSize(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from xds_server.decision.agents import ALONE, MOST_REPORTERS, AgentBook
+from xds_server.decision.agents import ALONE, MOST_REPORTERS, AgentBook, Claim
 from xds_server.decision.verdicts import Place
 from xds_server.model import AgentReport
 
@@ -80,20 +80,23 @@ def test_capacity_is_the_lowest_reported_and_never_above_the_policys(
 ) -> None:
     made = book(*reports)
     made.follow_load(PLACE, 400.0, 1.0)
-    assert made.capacity_rps(PLACE, 1000.0, 1.0) == capacity
+    claim = made.capacity(PLACE, 1000.0, 1.0)
+    assert (claim.rps if claim else None) == capacity
+    assert claim is None or bool(claim.why) is (claim.rps < 1000.0)
 
 
 def test_utilisation_belongs_to_the_load_of_its_time() -> None:
     made = book(said("a", utilisation=0.8))
     for now, load in ((0.0, 200.0), (8.0, 400.0), (11.0, 100.0), (20.0, 800.0)):
         made.follow_load(PLACE, load, now)
-    assert made.capacity_rps(PLACE, 1000.0, 20.0) == 400.0 / 0.8, "the highest of the first seconds: reports lag"
+    highest = Claim(500.0, "a says 80% used, at 400 req/s")
+    assert made.capacity(PLACE, 1000.0, 20.0) == highest, "of the first seconds: reports lag"
     made.learn(said("a", utilisation=0.9, at=21.0))
-    assert made.capacity_rps(PLACE, 1000.0, 21.0) is None
+    assert made.capacity(PLACE, 1000.0, 21.0) is None
     made.follow_load(PLACE, 450.0, 22.0)
-    assert made.capacity_rps(PLACE, 1000.0, 22.0) == 500.0
+    assert made.capacity(PLACE, 1000.0, 22.0) == Claim(500.0, "a says 90% used, at 450 req/s")
     made.follow_load(PLACE, 450.0, 52.0)
-    assert made.capacity_rps(PLACE, 1000.0, 52.0) is None
+    assert made.capacity(PLACE, 1000.0, 52.0) is None
 
 
 def test_what_is_seen_from_a_view_is_of_its_link_alone() -> None:

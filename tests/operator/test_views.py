@@ -48,6 +48,7 @@ def test_a_service_shows_its_tables_by_name() -> None:
         "ramp": 1.0,
         "reason": "2 of 2 endpoints down: connection refused",
         "capacity_rps": 1000.0,
+        "capacity_reason": "",
         "load_rps": 100.0,
         "up": 0,
         "total": 2,

@@ -116,7 +116,9 @@ def test_an_explanation_goes_from_evidence_to_weights() -> None:
         said | {"source": "probes", "up": 0, "total": 2},
         said | {"source": "lrs", "view": "eu-west-1", "issued_rps": 10.0, "failed_rps": 2.5, "detail": ""},
         said | {"source": "als", "requests_rps": 10.0, "failed_rps": 0.0, "p99_ms": 31.5, "detail": ""},
-        said | {"source": "agent", "service": "", "healthy": False, "detail": "rack 3 is gone"},
+        said
+        | {"source": "agent", "reporter": "lb-1", "service": "", "healthy": False, "detail": "rack 3 is gone"}
+        | {"utilisation": 0.9, "capacity_rps": 700.0},
         said | {"source": "probes", "service": "search"},
     ]
     orders = [ORDER, ORDER | {"id": "w-1", "service": "search"}]
@@ -130,7 +132,7 @@ def test_an_explanation_goes_from_evidence_to_weights() -> None:
         "sa-east-1    probes            0 of 2 up: connection refused (1s ago)",
         "sa-east-1    lrs in eu-west-1  10/s issued, 2.5/s failed (1s ago)",
         "sa-east-1    als               about 10/s by a sample, 0/s failed, p99 31.5 ms (1s ago)",
-        "sa-east-1    agent             unhealthy: rack 3 is gone (1s ago)",
+        "sa-east-1    agent lb-1        unhealthy, 90% used, capacity 700/s: rack 3 is gone (1s ago)",
         "",
     ]
     assert lines[12:] == [
@@ -143,6 +145,13 @@ def test_an_explanation_goes_from_evidence_to_weights() -> None:
         "  ap-southeast-1     0  test",
         "  sa-east-1          0  test",
     ]
+
+
+def test_an_explanation_says_whose_word_a_capacity_is() -> None:
+    service = of("checkout")
+    service["regions"][0]["capacity_reason"] = "lb-1 says 90% used, at 60 req/s"
+    line = list(explanation(service, [], [], "us-east-1", None))[1]
+    assert line.endswith("; capacity 1,000/s: lb-1 says 90% used, at 60 req/s")
 
 
 def test_an_explanation_says_what_is_refused_and_what_is_tried_again() -> None:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from xds_server.decision.verdicts import FULL_STANDING, Place, Standing
 from xds_server.model import AgentReport
@@ -37,6 +38,13 @@ MOST_REPORTERS = 100
 
 Name = tuple[str, str, str]
 """Who sent a report, as far as that is proven, what the reporter calls itself, and the view it speaks of."""
+
+
+class Claim(NamedTuple):
+    """A capacity, and in words who says so; nobody, where it is the policy's."""
+
+    rps: float
+    why: str
 
 
 class AgentBook:
@@ -84,15 +92,19 @@ class AgentBook:
         if noted:
             self._loads[place] = noted
 
-    def capacity_rps(self, place: Place, stated_rps: float, now: float) -> float | None:
+    def capacity(self, place: Place, stated_rps: float, now: float) -> Claim | None:
         """Return the capacity that agents report, at most what the policy states; None if they say nothing of it."""
-        found = [report.capacity_rps for report in self._valid(place, now) if report.capacity_rps is not None]
         loads = self._loads.get(place, {})
+        found = []
         for report in self._valid(place, now):
+            if report.capacity_rps is not None:
+                found.append(Claim(report.capacity_rps, f"{report.said_by} says so"))
             at, load = loads.get(_name(report), (0.0, 0.0))
             if report.utilisation and at == report.at and load > 0:
-                found.append(load / report.utilisation)
-        return min(stated_rps, *found) if found else None
+                why = f"{report.said_by} says {report.utilisation:.0%} used, at {load:,.0f} req/s"
+                found.append(Claim(load / report.utilisation, why))
+        lowest = min(found, default=None)
+        return min(lowest, Claim(stated_rps, "")) if lowest is not None else None
 
     def places(self, regions: Iterable[Place]) -> frozenset[Place]:
         """Return those of the places that anybody has reported on."""

@@ -227,6 +227,7 @@ def _weighed(
         protection=(),
         reasons=explain(facts, weights, kept),
         shed=shed,
+        capacity_why=base.capacity_why,
         stranded=tuple(base.regions[v] for v in sorted({v for v, _ in base.tried})),
         cuts=base.told,
     )

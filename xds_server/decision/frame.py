@@ -45,6 +45,7 @@ class Frame:
     returning: Mapping[tuple[int, int], float] = field(default_factory=dict)
     judged: frozenset[int] = frozenset()
     told: tuple[CutLink, ...] = ()
+    capacity_why: tuple[tuple[str, str], ...] = ()
     variants: dict[tuple[int, int, Choice | None], tuple[Protection | None, ...]] = field(default_factory=dict)
     """Columns of `protection` by region, overprovisioning factor and profile, as needed: they are coarse, so few."""
 
@@ -96,6 +97,7 @@ def with_measured(base: Frame, measured: Measured) -> Frame:
         returning=returning_links(base, measured),
         judged=frozenset(i for i, name in enumerate(regions) if name in measured.judged),
         told=tuple(cut for cut in measured.told if cut.view in regions and cut.region in regions),
+        capacity_why=tuple((r, measured.capacity_why[r]) for r in regions if r in measured.capacity_why),
     )
 
 

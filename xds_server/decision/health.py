@@ -27,7 +27,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from xds_server.decision.agenda import Agenda
-from xds_server.decision.agents import AgentBook
+from xds_server.decision.agents import AgentBook, Claim
 from xds_server.decision.demand import demand_rps
 from xds_server.decision.doubt import Case, at_once_s, doubted, fell
 from xds_server.decision.evidence import MONITOR, EndpointBook
@@ -320,29 +320,32 @@ class HealthBook:
             (v, region): ramp for region, place in links.items() for v, ramp in self._links.returning(place).items()
         }
         judged = frozenset(region for region, place in links.items() if place in self._jury.undecided)
+        claims = self._capacity(service, now)
         after = Measured(
             demand,
             {**before.latency_ms, **latency},
             cuts,
-            self._capacity(service, now),
+            {region: claim.rps for region, claim in claims.items()},
             returning=back,
             judged=judged,
             told=tuple(cut for place in links.values() for cut in self._links.told(place)),
+            capacity_why={region: claim.why for region, claim in claims.items() if claim.why},
         )
         if after == before:
             return False
         self._measured[service] = after
         return True
 
-    def _capacity(self, service: str, now: float) -> Mapping[str, float]:
-        """Return the capacity in req/s of the regions of which agents report it."""
-        found = {}
+    def _capacity(self, service: str, now: float) -> Mapping[str, Claim]:
+        """Return the capacity of the regions of which agents report it, and who says so."""
+        before, found = self.measured(service), {}
         for region, deployment in self._services[service].deployments.items():
             place = Place(service, region)
             self._agents.follow_load(place, self.traffic.load_rps(place, now), now)
-            capacity = self._agents.capacity_rps(place, deployment.capacity_rps, now)
-            if capacity is not None:
-                found[region] = _coarse(self.measured(service).capacity_rps.get(region), capacity)
+            claim = self._agents.capacity(place, deployment.capacity_rps, now)
+            if claim is not None:
+                rps = _coarse(before.capacity_rps.get(region), claim.rps)
+                found[region] = claim if rps == claim.rps else Claim(rps, before.capacity_why.get(region, ""))
         return found
 
     def _follow_links(self, place: Place, heard: Hearing, now: float) -> list[Event]:

@@ -14,7 +14,7 @@ class Measured:
 
     `returning` are links that were cut and how much of their share has returned, 0..1. `judged` are regions of which it
     is being decided whether they are down: nothing more is sent there meanwhile. `told` is what an operator wants to
-    know of the links that are cut.
+    know of the links that are cut. `capacity_why` says by region why a capacity is not the policy's.
 
     What is missing was not measured: the policy's figure counts.
     """
@@ -26,6 +26,7 @@ class Measured:
     returning: Mapping[tuple[str, str], float] = field(default_factory=dict)
     judged: frozenset[str] = frozenset()
     told: tuple[CutLink, ...] = ()
+    capacity_why: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING_MEASURED = Measured()

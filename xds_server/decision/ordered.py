@@ -89,7 +89,11 @@ def measured_under(ordered: Ordered, measured: Measured) -> Measured:
     """Return what is measured, with the capacities that operators gave."""
     if not ordered.capacity_rps:
         return measured
-    return replace(measured, capacity_rps={**measured.capacity_rps, **ordered.capacity_rps})
+    return replace(
+        measured,
+        capacity_rps={**measured.capacity_rps, **ordered.capacity_rps},
+        capacity_why={**measured.capacity_why, **dict.fromkeys(ordered.capacity_rps, "ordered")},
+    )
 
 
 class Fixed(NamedTuple):

@@ -154,6 +154,7 @@ def _place_json(service: ServiceDecision, r: int, now: float) -> Json:
         "ramp": round(verdict.ramp, 4),
         "reason": verdict.reason,
         "capacity_rps": round(service.capacity_rps[r], 3),
+        "capacity_reason": dict(service.capacity_why).get(service.regions[r], ""),
         "load_rps": round(service.load_rps[r], 3),
         "up": verdict.up,
         "total": verdict.total,

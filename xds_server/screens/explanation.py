@@ -53,7 +53,7 @@ def _beliefs(service: Json, signals: list[Json], style: Style | None) -> Iterato
                 number(part(place["ramp"])),
                 number(f"{rate(place['load_rps'])}/s"),
                 number(f"{rate(place['capacity_rps'])}/s"),
-                Cell(place["reason"]),
+                Cell(_reason(place)),
             ]
         )
     yield from columns(rows, style)
@@ -63,8 +63,15 @@ def _beliefs(service: Json, signals: list[Json], style: Style | None) -> Iterato
         yield from columns([heads("evidence of", "from", "last said"), *evidence], style)
 
 
+def _reason(place: Json) -> str:
+    """Return why a place is believed to be so, and why its capacity is not the policy's, which history may lack."""
+    why = place.get("capacity_reason")
+    return f"{place['reason']}; capacity {rate(place['capacity_rps'])}/s: {why}" if why else str(place["reason"])
+
+
 def _source(row: Json) -> str:
-    return f"{row['source']} in {row['view']}" if row["view"] else str(row["source"])
+    who = f"{row['source']} {row['reporter']}" if row["source"] == "agent" else str(row["source"])
+    return f"{who} in {row['view']}" if row["view"] else who
 
 
 def _said(row: Json) -> str:
@@ -82,7 +89,9 @@ def _words(row: Json) -> str:
     if row["source"] == "als":
         sampled = f"about {rate(row['requests_rps'])}/s by a sample"
         return f"{sampled}, {rate(row['failed_rps'])}/s failed, p99 {row['p99_ms']:.3g} ms"
-    return _AGENT_SAYS[row["healthy"]]
+    used = "" if row["utilisation"] is None else f", {row['utilisation']:.0%} used"
+    capacity = "" if row["capacity_rps"] is None else f", capacity {rate(row['capacity_rps'])}/s"
+    return f"{_AGENT_SAYS[row['healthy']]}{used}{capacity}"
 
 
 def _balance(service: Json) -> Iterator[str]:

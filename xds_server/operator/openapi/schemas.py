@@ -99,7 +99,11 @@ def _decision() -> dict[str, Json]:
     }
     return {
         "Policy": fields(policy),
-        "Place": fields(place, "One service in one region: the verdict, and what it carries."),
+        "Place": fields(
+            place,
+            "One service in one region: the verdict, and what it carries.",
+            {"capacity_reason": text("Why the capacity is not the policy's; empty if it is.")},
+        ),
         "View": fields(
             view, "Where one region's requests go, and why. What was kept long ago may lack a field.", later
         ),
