@@ -153,7 +153,10 @@ class TrafficBook:
         return self._windows.get(place, {})
 
     def demand_rps(self, service: str, view: str, stated: float, now: float) -> float | None:
-        """Return a view's measured demand in requests per second; None if there is none that differs from `stated`."""
+        """Return a view's measured demand in requests per second; None if it is not measured.
+
+        Also where the figure is still `stated`: a policy on trial may state another, and follows the same measurements.
+        """
         ended = self._sent(service, view, now)
         if ended is None or ended.failed > FAILING * ended.ended:
             self.demand.hold(service, view, now)
@@ -161,8 +164,7 @@ class TrafficBook:
             self.demand.follow(service, view, ended.succeeded / WINDOW_S, stated, now)
         else:
             self.demand.fade(service, view, stated, now)
-        found = self.demand.in_force(service, view)
-        return found if found != stated else None
+        return self.demand.in_force(service, view)
 
     def _sent(self, service: str, view: str, now: float) -> Counts | None:
         """Return a view's attempts in all regions; None without fresh reports over all of the window."""
