@@ -17,7 +17,7 @@ from xds_server.controller import Controller
 from xds_server.model import AccessSummary, AgentReport, LoadReport, Observation, Resolution
 from xds_server.orders.types import End, Place
 from xds_server.policy.types import Policy
-from xds_server.rollout.news import ClientNews
+from xds_server.rollout.news import Accepted, ClientNews, Disputed
 from xds_server.step import Inputs, Outcome
 
 COALESCE_S = 0.02
@@ -55,6 +55,8 @@ class ControlLoop:
         self._orders: list[Request] = []
         self.behind: Callable[[], int] = lambda: 0
         """How many clients have not acknowledged what they were last sent; asked while an evacuation is under way."""
+        self.accepting: Callable[[Disputed], int] = lambda _: 0
+        """How many clients have accepted something that another rejected; asked for a few seconds after that."""
         self._arrived = asyncio.Event()
         self.step_seconds = 0.0
         """How long the last step took, in seconds."""
@@ -107,6 +109,7 @@ class ControlLoop:
             retry=self._retry,
             orders=tuple(self._orders),
             behind=self.behind() if self._controller.pacing else 0,
+            accepted=tuple(Accepted(what, self.accepting(what)) for what in self._controller.doubted(self._now())),
         )
         self._policy, self._retry, self._orders = None, False, []
         inboxes = (self._observations, self._resolutions, self._clients, self._loads, self._accesses, self._agents)

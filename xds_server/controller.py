@@ -35,8 +35,9 @@ from xds_server.orders.types import Orders, Request
 from xds_server.policy.types import Policy
 from xds_server.rollout import canary, reunion
 from xds_server.rollout.clientele import Clientele
-from xds_server.rollout.news import ClientNews, Joined, Left, Refused, Settled, TrialSnapshots
-from xds_server.rollout.quarantine import Held, Quarantine
+from xds_server.rollout.news import Disputed, Joined, Left, Refused, Settled, TrialSnapshots
+from xds_server.rollout.quarantine import Held
+from xds_server.rollout.rejections import Rejections
 from xds_server.rollout.track import Track
 from xds_server.rollout.words import edited, moves
 from xds_server.snapshot.resource import Key, Snapshot
@@ -63,7 +64,7 @@ class Controller:
         self._health.restore(self._memory.beliefs, self._memory.measured, self._memory.links)
         self._book = AddressBook().restored(self._memory.addresses)
         self._located_with: AddressBook | None = None
-        self._quarantine = Quarantine()
+        self._rejections = Rejections()
         self._clientele = Clientele()
         self._track: Track | None = None
         self._candidate: Track | None = None
@@ -86,7 +87,7 @@ class Controller:
         self._told = Told()
         for track in (self._track, self._candidate):
             if track is not None and track.decision is not None:
-                track.build(self._unhealthy, self._quarantine, self._clientele.views)
+                track.build(self._unhealthy, self._rejections.quarantine, self._clientele.views)
 
     @property
     def policy(self) -> Policy | None:
@@ -116,7 +117,11 @@ class Controller:
     @property
     def quarantined(self) -> tuple[Held, ...]:
         """Return what is kept back from clients because one of them rejected it."""
-        return self._quarantine.entries()
+        return self._rejections.quarantine.entries()
+
+    def doubted(self, now: float) -> tuple[Disputed, ...]:
+        """Return the contents of which the next step should know how many clients have accepted them."""
+        return self._rejections.dissent.due(now)
 
     def cases(self) -> tuple[Case, ...]:
         """Return what the decisions in force rest on, as values: for questions about what would be if."""
@@ -135,14 +140,14 @@ class Controller:
     def step(self, inputs: Inputs, now: float) -> Outcome:
         """Take what came in, and return what follows from it at `now` (seconds, monotonic)."""
         self._told = Told()
-        stale = inputs.retry and self._quarantine.forget() > 0
+        stale = inputs.retry and self._rejections.forget() > 0
         if inputs.policy is not None:
             self._take_policy(inputs.policy, now)
         if self._track is None:
             return Outcome()
         for resolution in inputs.resolutions:
             self._book = self._book.learn(resolution)
-        stale |= self._hear(inputs.clients, now)
+        stale |= self._hear(inputs, now)
         self._advance_trial(now)
         stale |= self._relocate()
         self._learn(inputs)
@@ -225,7 +230,7 @@ class Controller:
         ordered = self._orders.ordered(candidate.policy)
         candidate.take_over(standing, ordered)
         candidate.decide(self._health, (), now, ordered)
-        candidate.build(self._unhealthy, self._quarantine, self._clientele.views, on_trial=True)
+        candidate.build(self._unhealthy, self._rejections.quarantine, self._clientele.views, on_trial=True)
         rollout = candidate.policy.rollout
         share, timeout_s = rollout.canary, rollout.timeout_ms / 1000
         result = canary.begin(candidate.policy.digest, self._concerned(), share, timeout_s, now)
@@ -277,15 +282,17 @@ class Controller:
 
     # What clients say.
 
-    def _hear(self, news: tuple[ClientNews, ...], now: float) -> bool:
+    def _hear(self, inputs: Inputs, now: float) -> bool:
         """Take in what clients said; True if it changes what is to be built."""
-        before = len(self._quarantine), self._clientele.views
-        for said in news:
+        before = len(self._rejections.quarantine), self._clientele.views
+        for said in inputs.clients:
             if isinstance(said, Joined):
+                self._rejections.dissent.left(said.stream)  # it may have had another view
                 self._clientele.joined(said)
                 self._reunion = self._reunion.joined(now) if self._reunion is not None else None
             elif isinstance(said, Left):
                 self._clientele.left(said.stream)
+                self._rejections.dissent.left(said.stream)
                 if self._trial is not None and said.stream in self._trial.members:
                     self._settle(canary.left(self._trial, said.stream, self._concerned()), now)
             elif isinstance(said, Settled):
@@ -293,7 +300,9 @@ class Controller:
                     self._settle(canary.settled(self._trial, said.stream), now)
             else:
                 self._refuse(said, now)
-        return (len(self._quarantine), self._clientele.views) != before
+        if self._track is not None:
+            self._told.events += self._rejections.judge(inputs.accepted, self._track, self._clientele.count, now)
+        return (len(self._rejections.quarantine), self._clientele.views) != before
 
     def _resized(self, now: float) -> bool:
         """Follow the size of the fleets; True if breakers change."""
@@ -321,10 +330,9 @@ class Controller:
         (key, version), *_ = said.resources
         if self._restored and self._track.from_start(view, key):
             return  # to leave it out could take from others what they have of it from an earlier process
-        held = Held(view, key, version, client.node_id, said.error)
-        if not new and self._quarantine.add(held, self._track.replaced(view, key)):
-            words = f"{key.name} is kept back from {'/'.join(view)}: {client.node_id} rejected it: {said.error}"
-            self._told.add("resource.quarantined", now, words, "alarm", name=key.name, client=client.node_id)
+        if not new:
+            held = Held(view, key, version, client.node_id, said.error)
+            self._told.events += self._rejections.heard(said.stream, held, self._track, self._clientele.count, now)
 
     # What follows.
 
@@ -386,7 +394,9 @@ class Controller:
             self._told.events.extend(event for pair in pairs for event in moves(*pair, now))
             self._health.refused(self._track.offered())
         if pairs or first or stale or self._told.succeeds is not None:
-            self._told.snapshots = self._track.build(self._unhealthy, self._quarantine, self._clientele.views)
+            self._told.snapshots = self._track.build(
+                self._unhealthy, self._rejections.quarantine, self._clientele.views
+            )
         if self._told.succeeds is not None:
             self._told.snapshots = dict(self._track.snapshots)
             self._told.gone = frozenset(self._told.succeeds.snapshots.keys() - self._track.snapshots.keys())
@@ -397,11 +407,12 @@ class Controller:
             return None
         ordered = self._orders.ordered(self._candidate.policy)
         if self._candidate.decide(self._health, moved, now, ordered) or stale:
-            self._candidate.build(self._unhealthy, self._quarantine, self._clientele.views, on_trial=True)
+            self._candidate.build(self._unhealthy, self._rejections.quarantine, self._clientele.views, on_trial=True)
         return TrialSnapshots(frozenset(self._trial.members), self._candidate.snapshots)
 
     def _wake_at(self, now: float) -> float | None:
         times = [self._health.next_change(now), self._orders.next_change(now), self._clientele.next_change()]
+        times.append(self._rejections.dissent.next_look())
         times.append(self._trial.deadline if self._trial is not None else None)
         times += [track.next_change() for track in (self._track, self._candidate) if track is not None]
         if self._candidate is not None and self._trial is None:

@@ -24,7 +24,7 @@ from xds_server.model import (
 )
 from xds_server.orders.types import Answer, Orders, Request
 from xds_server.policy.types import HealthCheck, Policy
-from xds_server.rollout.news import ClientNews, TrialSnapshots
+from xds_server.rollout.news import Accepted, ClientNews, TrialSnapshots
 from xds_server.rollout.track import Track
 from xds_server.snapshot.resource import Snapshot
 
@@ -53,7 +53,8 @@ class Inputs:
 
     `loads`, `accesses` and `agents` are what Envoys and others report. `retry` is an operator's order to try again what
     was rejected, `orders` are what operators want of the decision. `behind` is how many clients have not acknowledged
-    what they were last sent; it is only looked at while `Controller.pacing`.
+    what they were last sent; it is only looked at while `Controller.pacing`. `accepted` says how many
+    clients have accepted what `Controller.doubted` names.
     """
 
     policy: Policy | None = None
@@ -66,6 +67,7 @@ class Inputs:
     retry: bool = False
     orders: tuple[Request, ...] = ()
     behind: int = 0
+    accepted: tuple[Accepted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class Scene:
         words += ["--admin-port", "0", "--no-load-reports", "--no-health-checks", "--no-access-logs"]
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
-        return EnvoyProcess(directory, CliRunner().invoke(main, words).output, wait_ready=False)
+        return EnvoyProcess(directory, CliRunner().invoke(main, words).output, wait_ready=False, cwd=directory)
 
     def run(self, command: str) -> Result:
         return CliRunner().invoke(main, [command, "--admin", self.control_plane.admin])

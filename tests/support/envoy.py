@@ -35,7 +35,9 @@ class EnvoyProcess:
         wait_ready: bool = True,
         program: Path = ENVOY,
         flags: Sequence[str] = (),
+        cwd: Path | None = None,
     ) -> None:
+        self._cwd = cwd
         self._command = [str(program), *flags]
         self._config = directory / f"bootstrap.{suffix}"
         self._config.write_text(bootstrap)
@@ -48,7 +50,7 @@ class EnvoyProcess:
         command = [*self._command, "-c", str(self._config), "--admin-address-path", str(self._admin_file)]
         command += ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
         with self._log_file.open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._cwd)
         try:
             self.wait_for("an admin address", lambda: self._admin_file.exists() and self._admin_file.read_text())
             if self._wait_ready:

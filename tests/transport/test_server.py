@@ -255,6 +255,29 @@ def test_an_added_resource_that_was_rejected_is_told_until_it_is_taken_back_unle
     run(talk)
 
 
+def test_who_has_accepted_a_version_is_counted_view_by_view() -> None:
+    async def talk() -> None:
+        async with house() as home, home.client() as one, home.client() as other:
+            home.publisher.publish({VIEW: world("C a=1")})
+
+            def accepting(version: str, view: ViewKey = VIEW, name: str = "a") -> int:
+                return home.server.accepting(view, Key(TypeUrl.CLUSTER, name), version)
+
+            for client in (one, other):
+                await client.asks("C")
+            assert accepting("1") == 0
+            await one.acks(await one.reads())
+            await other.acks(await other.reads(), error="bad cluster")
+            await until(lambda: accepting("1") == 1)
+            assert (accepting("2"), accepting("1", name="b"), accepting("1", VIEW._replace(kind="grpc"))) == (0, 0, 0)
+            home.publisher.publish({VIEW: world("C a=2")})
+            for client in (one, other):
+                await client.acks(await client.reads())
+            await until(lambda: (accepting("1"), accepting("2")) == (0, 2))
+
+    run(talk)
+
+
 def test_a_client_moves_to_another_view_when_the_policy_says_so() -> None:
     places = {"us-east-1": VIEW}
 

@@ -31,7 +31,7 @@ from xds_server.protocol.rules import referrers, rule
 from xds_server.protocol.sharing import Sharing
 from xds_server.protocol.typestate import NOBODY, Flight, TypeState, TypeStatus
 from xds_server.protocol.wire import with_nonce
-from xds_server.snapshot.resource import Snapshot, TypeUrl
+from xds_server.snapshot.resource import Key, Snapshot, TypeUrl
 
 R = TypeVar("R", bound="Request")
 S = TypeVar("S", bound=TypeState)
@@ -134,6 +134,12 @@ class Conversation(ABC, Generic[R, S]):
     def behind(self, versions: Mapping[str, str]) -> list[TypeState]:
         """Return the types of which the client does not have all that it asks for in these versions (by type)."""
         return [state for state in self._order if state.synced != versions.get(state.type_url, state.synced)]
+
+    def has(self, key: Key, version: str) -> bool:
+        """Return whether the client has accepted a resource in this version, and no other since."""
+        state = self._types.get(key.type_url)
+        held = state.held.resources.get(key.name) if state is not None else None
+        return held is not None and held.version == version
 
     def resources(self, snapshot: Snapshot | None) -> tuple[ResourceStatus, ...]:
         """Return where the client is with each resource of the snapshot meant for it."""

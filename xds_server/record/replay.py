@@ -161,7 +161,7 @@ def what_if(entries: Iterable[Entry], policy: Policy) -> Comparison:
 def _evidence(inputs: Inputs) -> Inputs:
     """Leave out what belongs to the recorded policies: their edits, and what clients said of their content."""
     clients = tuple(said for said in inputs.clients if isinstance(said, (Joined, Left)))
-    return replace(inputs, policy=None, clients=clients, retry=False)
+    return replace(inputs, policy=None, clients=clients, retry=False, accepted=())
 
 
 def _changes(

@@ -17,6 +17,7 @@ class Clientele:
     def __init__(self) -> None:
         self._clients: dict[int, Client] = {}
         self._view_of: dict[int, ViewKey] = {}
+        self._in_view: dict[ViewKey, int] = {}
         self._views: frozenset[ViewKey] = frozenset()
         self._sizes = FleetSizes()
 
@@ -30,6 +31,7 @@ class Clientele:
         self.left(said.stream)
         self._clients[said.stream] = Client(said.stream, said.node_id, said.view.kind)
         self._view_of[said.stream] = said.view
+        self._in_view[said.view] = self.count(said.view) + 1
         self._views |= {said.view}
         if said.view.kind != GRPC:
             self._sizes.joined(_group(said.view), said.node_id)
@@ -37,13 +39,20 @@ class Clientele:
     def left(self, stream: int) -> None:
         """Take in that a client has gone, if it was there."""
         client, view = self._clients.pop(stream, None), self._view_of.pop(stream, None)
-        if client is not None and view is not None and view.kind != GRPC:
+        if client is None or view is None:
+            return
+        self._in_view[view] -= 1
+        if view.kind != GRPC:
             self._sizes.left(_group(view), client.node_id)
 
     def find(self, stream: int) -> tuple[Client, ViewKey] | None:
         """Return a client and its view; None if it is not connected."""
         client = self._clients.get(stream)
         return (client, self._view_of[stream]) if client is not None else None
+
+    def count(self, view: ViewKey) -> int:
+        """Return how many clients a view has."""
+        return self._in_view.get(view, 0)
 
     def of(self, views: Set[ViewKey]) -> Mapping[int, Client]:
         """Return the clients of these views, by stream."""

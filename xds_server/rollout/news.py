@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xds_server.model import ViewKey
 from xds_server.snapshot.resource import Key, Snapshot
@@ -39,6 +40,21 @@ class Refused:
     stream: int
     resources: tuple[tuple[Key, str], ...]
     error: str
+
+
+class Disputed(NamedTuple):
+    """Content of a view that a client rejected and others may have accepted."""
+
+    view: ViewKey
+    key: Key
+    version: str
+
+
+class Accepted(NamedTuple):
+    """How many connected clients of its view have accepted disputed content."""
+
+    what: Disputed
+    clients: int
 
 
 ClientNews = Joined | Left | Settled | Refused

@@ -1,8 +1,8 @@
 """Resources that Envoys rejected, kept back at their last good content while everything else flows.
 
 A stream finds out by itself which resource of a rejected response is the bad one (protocol/refusals.py) and does not
-send it to its client again. That is one client's experience; here it becomes the fleet's: content that one client of a
-view proved bad is not sent to the others of that view either. They get what the view had before it, or nothing if it is
+send it to its client again. That is one client's experience; here it becomes the fleet's: content that clients of a
+view proved bad (dissent.py says when) is not sent to the others of that view either. They get what the view had before it, or nothing if it is
 new. Other views are not touched: another kind of client, or another address to listen on, may well accept it.
 
 New content under the same name is new, and tried; then nothing is kept back any more, but what was rejected is still
@@ -61,6 +61,10 @@ class Quarantine:
         if before is not None and before.version != held.version:
             self._good[held.view, held.key] = before
         return True
+
+    def knows(self, held: Held) -> bool:
+        """Return whether a resource is kept back already, or was and nobody would be sent it now."""
+        return (held.view, held.key, held.version) in self._held
 
     def forget(self) -> int:
         """Let everything be tried again; return how much that is."""

@@ -19,6 +19,7 @@ from xds_server.model import ViewKey
 from xds_server.protocol.events import Code, Identified
 from xds_server.protocol.identity import identities
 from xds_server.protocol.sharing import Sharing
+from xds_server.snapshot.resource import Key
 from xds_server.transport.admission import Admission
 from xds_server.transport.clients import ClientEvent, ClientStatus, Inventory
 from xds_server.transport.csds import StatusService, Visible
@@ -147,6 +148,10 @@ class XdsServer:
         2 µs a client, where `clients` takes 20: it is asked at every step of an evacuation.
         """
         return sum(stream.behind() for stream in self._streams.values())
+
+    def accepting(self, view: ViewKey, key: Key, version: str) -> int:
+        """Count the clients of a view that have accepted a resource in this very version."""
+        return sum(stream.view == view and stream.has(key, version) for stream in self._streams.values())
 
     async def inventory(self, chosen: Callable[[Identified], bool]) -> AsyncIterator[Inventory]:
         """Yield where the chosen clients are with each of their resources; others get their turn in between."""

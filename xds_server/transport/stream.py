@@ -157,6 +157,10 @@ class ClientStream:
         )
         return replace(status, rejected=left)
 
+    def has(self, key: Key, version: str) -> bool:
+        """Return whether the client has accepted a resource in this version, and nothing else since."""
+        return self._conversation.has(key, version)
+
     def behind(self) -> bool:
         """Return whether the client has yet to acknowledge what it was last sent; what it rejects is not waited for."""
         latest = self._latest()
