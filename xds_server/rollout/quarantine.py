@@ -2,8 +2,9 @@
 
 A stream finds out by itself which resource of a rejected response is the bad one (protocol/refusals.py) and does not
 send it to its client again. That is one client's experience; here it becomes the fleet's: content that clients of a
-view proved bad (dissent.py says when) is not sent to the others of that view either. They get what the view had before it, or nothing if it is
-new. Other views are not touched: another kind of client, or another address to listen on, may well accept it.
+view proved bad (dissent.py says when) is not sent to the others of that view either. They get what the view had before
+it, or nothing if it is new. Other views are not touched: another kind of client, or another address to listen on, may
+well accept it.
 
 New content under the same name is new, and tried; then nothing is kept back any more, but what was rejected is still
 known, should the policy come back to it. An operator may order a retry: then everything is forgotten.
