@@ -52,6 +52,54 @@ async def test_a_decision_is_kept_when_something_an_operator_asks_about_changes(
     ]
 
 
+def moved(words: str, name: str = "checkout") -> Event:
+    fields = (("service", name), ("views", "4"))
+    return Event("weights.changed", 0.0, f"{name} from everywhere: {words}", "info", fields)
+
+
+@in_loop
+async def test_a_move_is_one_entry_with_its_event_and_what_was_decided() -> None:
+    past = in_memory()
+    past.decide(made(AT_HOME), made(AT_HOME, name="search"))
+    past.chronicle.happened(Event("region.down", 0.0, "checkout in us-east-1 is down", "alarm"), T0 + 20.0)
+    past.chronicle.happened(moved("us-east-1 70 %→0 %"), T0 + 20.0)
+    past.decide(made(AWAY, down="us-east-1"), made(AT_HOME, name="search"))
+    past.chronicle.happened(moved("us-east-1 0 %→50 %", "search"), T0 + 30.0)
+    past.decide(made(AWAY, down="us-east-1"), made({"us-east-1": 1, "eu-west-1": 1}, name="search"))
+    assert await messages(past) == [
+        "search from everywhere: us-east-1 0 %→50 %",
+        "checkout from everywhere: us-east-1 70 %→0 % (us-east-1 healthy → down)",
+        "checkout in us-east-1 is down",
+        "search: first decision",
+        "checkout: first decision",
+    ]
+    _, entry, *_ = (each.entry for each in await past.archive.entries(ALWAYS))
+    assert (entry.kind, dict(entry.fields)) == (
+        "weights.changed",
+        {"service": "checkout", "views": "4", "policy": "p1"},
+    )
+    assert set(entry.regions) == {"us-east-1", "eu-west-1"}
+    assert len(await messages(past, replace(ALWAYS, kind="decision"))) == 4
+    assert len(await messages(past, replace(ALWAYS, kind="weights"))) == 2
+    (search, checkout) = sorted(await past.archive.in_force(past.wall), key=lambda found: -found.id)
+    assert (search.service, unpacked(checkout.detail)["regions"][3]["health"]) == ("search", "down")
+    points, _ = await past.archive.series("checkout", T0, past.wall, 60)
+    assert [point.at - T0 for point in points] == [10.0, 20.0]
+
+
+@in_loop
+async def test_a_move_without_a_decision_is_kept_all_the_same() -> None:
+    past = in_memory()
+    past.chronicle.happened(moved("us-east-1 70 %→0 %", "other"), T0)
+    past.decide(made(AT_HOME))
+    past.chronicle.happened(moved("us-east-1 0 %→70 %"), T0)
+    assert await messages(past) == [
+        "checkout from everywhere: us-east-1 0 %→70 %",
+        "other from everywhere: us-east-1 70 %→0 %",
+        "checkout: first decision",
+    ]
+
+
 @in_loop
 async def test_what_was_in_force_at_a_moment_is_one_look_up() -> None:
     past = in_memory()
@@ -211,6 +259,8 @@ async def test_a_stop_does_not_wait_for_a_flood_of_decisions_but_has_every_event
     monkeypatch.setattr("xds_server.history.chronicle.MOST_AT_THE_END", 2)
     past = in_memory()
     for number in range(5):
+        if number == 4:
+            past.chronicle.happened(moved("at last"), T0)
         past.decide(made({"us-east-1": 5 + number % 2, "eu-west-1": 5}))
     past.chronicle.happened(Event("server.stopping", 0.0, "stopping"), past.wall)
     running = asyncio.create_task(past.chronicle.run())
@@ -219,7 +269,8 @@ async def test_a_stop_does_not_wait_for_a_flood_of_decisions_but_has_every_event
     await asyncio.wait([running])
     shown = await messages(past)
     assert shown[0] == "3 entries of history are missing: more happened at once than is taken"
-    assert shown[1:] == ["stopping", "checkout: weights of 4 of 4 views", "checkout: first decision"]
+    told = ["checkout from everywhere: at last", "stopping", "checkout: weights of 4 of 4 views"]
+    assert shown[1:] == [*told, "checkout: first decision"]
 
 
 @in_loop

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from xds_server.history.rows import Entry, Table
+from xds_server.history.rows import DECISION, Entry, Table
 from xds_server.store.database import Database, Report
 
 HISTORY = "history.db"
@@ -215,7 +215,9 @@ def _entries(connection: sqlite3.Connection, asked: Asked) -> list[Numbered]:
         conditions.append(("service = ?", asked.service))
     if asked.region:
         conditions.append(("instr(regions, ?)", f",{asked.region},"))
-    if asked.kind:
+    if asked.kind == DECISION:  # where weights moved, the entry is of the kind of the event
+        conditions.append(("(kind = ? OR EXISTS (SELECT 1 FROM decisions WHERE decisions.id = entries.id))", DECISION))
+    elif asked.kind:
         conditions.append(("instr(kind || '.', ?) = 1", f"{asked.kind}."))
     where = " AND ".join(condition for condition, _ in conditions)
     sql = f"SELECT * FROM entries WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608

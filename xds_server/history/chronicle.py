@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from itertools import count
 
 from xds_server.history.archive import Archive
 from xds_server.history.rows import Change, Dated, Describe, Entry, change_entry, event_entry, worth_a_row
@@ -20,6 +19,7 @@ from xds_server.model import Decision, Event, ServiceDecision
 from xds_server.store.directory import StateError
 
 EVERY_S = 0.5
+MOVED = "weights.changed"
 TRIM_EVERY = 60
 """Batches between two looks at the limits."""
 
@@ -52,14 +52,21 @@ class Chronicle:
         self._awaited_s = awaited_s
         self._waiting: deque[Entry | Change] = deque()
         self._lost = 0
+        self._moved: dict[str, tuple[Event, float]] = {}
         self._last: dict[str, ServiceDecision] = {}
         self._policy = ""
         self._trouble = ""
         self._writing = asyncio.Lock()
 
     def happened(self, event: Event, wall: float) -> None:
-        """Note an event. Never blocks."""
-        self._add(event_entry(event, wall))
+        """Note an event. Never blocks.
+
+        That weights moved is one entry with the decision that moved them, which follows before anything is written.
+        """
+        if event.kind == MOVED:
+            self._moved[dict(event.fields)["service"]] = event, wall
+        else:
+            self._add(event_entry(event, wall))
 
     def decided(self, decision: Decision, policy: str, now: float) -> None:
         """Note what is decided otherwise than before, at `now` on the model's clock. Never blocks."""
@@ -69,10 +76,12 @@ class Chronicle:
         for name, after in found.items():
             before = self._last.get(name)
             if before is None or anew or worth_a_row(before, after):
-                self._add(Change(at, policy, before, after))
+                moved, _ = self._moved.pop(name, (None, 0.0))
+                self._add(Change(at, policy, before, after, moved))
                 self._last[name] = after
         for name in self._last.keys() - found.keys():
             self._add(Change(at, policy, self._last.pop(name), None))
+        self._add_moved()
 
     async def run(self) -> None:
         """Write until cancelled, and what is left then."""
@@ -88,6 +97,7 @@ class Chronicle:
 
     async def written(self) -> None:
         """Return once what was noted can be asked for; in a flood, once some of it can."""
+        self._add_moved()
         due, until = len(self._waiting), time.monotonic() + self._awaited_s
         async with self._writing:
             while due > 0 and time.monotonic() < until:
@@ -95,6 +105,7 @@ class Chronicle:
                 await self._write_some()
 
     async def _write_some(self) -> None:
+        self._add_moved()
         if self._waiting:
             self._done(await asyncio.to_thread(self._write, *self._take(BATCH)))
 
@@ -104,6 +115,12 @@ class Chronicle:
         else:
             self._lost += 1
 
+    def _add_moved(self) -> None:
+        """Note moves that no decision came with."""
+        for event, wall in self._moved.values():
+            self._add(event_entry(event, wall))
+        self._moved.clear()
+
     def _take(self, most: int) -> tuple[list[Entry | Change], int]:
         taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
         lost, self._lost = self._lost, 0
@@ -111,10 +128,12 @@ class Chronicle:
 
     def _last_words(self) -> tuple[list[Entry | Change], int]:
         """Return what is written at the end: all events, and of the decisions no more than a stop may wait for."""
+        self._add_moved()
         taken, lost = self._take(MOST_WAITING)
-        numbers = count(1)
-        kept = [each for each in taken if not isinstance(each, Change) or next(numbers) <= MOST_AT_THE_END]
-        return kept, lost + len(taken) - len(kept)
+        changes = [each for each in taken if isinstance(each, Change)]
+        cut = {id(each) for each in changes[MOST_AT_THE_END:]}
+        kept = [event_entry(each.moved, each.at.wall) for each in changes[MOST_AT_THE_END:] if each.moved is not None]
+        return [*(each for each in taken if id(each) not in cut), *kept], lost + len(cut)
 
     def _write(self, waiting: list[Entry | Change], lost: int) -> str:
         """Write a batch; return what went wrong, or an empty string. Runs in a thread."""

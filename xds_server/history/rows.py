@@ -4,6 +4,9 @@ A decision is worth a row if something that Envoys do or that an operator would 
 weight, a verdict, the endpoints that are up, whether demand fits, what is refused, the policy. Demand and load alone
 move with every report and are not: they stand in the row of the next change, and metrics have their course.
 
+Where weights move, the event that says so and the decision are one row, of the event's kind: it says which shares, and
+after it in brackets what else is other than before, which is why.
+
 A row has the whole decision of the service, not the difference: what was in force at a moment is one look-up, and rows
 may be deleted from the oldest on without anything that refers to them.
 """
@@ -72,12 +75,13 @@ class Dated(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A service whose decision changed; None before its first, and after its last."""
+    """A service whose decision changed; None before its first, and after its last. `moved` tells that weights did."""
 
     at: Dated
     policy: str
     before: ServiceDecision | None
     after: ServiceDecision | None
+    moved: Event | None = None
 
 
 def worth_a_row(before: ServiceDecision, after: ServiceDecision) -> bool:
@@ -105,16 +109,14 @@ def change_entry(change: Change, describe: Describe) -> Entry:
     table = Table(after.regions, after.weights, verdicts, tuple(round(d, 3) for d in after.demand_rps))
     score = sum(v.score * v.ramp for v in after.verdicts if v is not None)
     decided = Decided(change.policy, table, packed(describe(after, change.at.now)), score)
-    return Entry(
-        at=change.at.wall,
-        kind=DECISION,
-        severity="info",
-        message=f"{after.service}: {_words(change.before, after)}",
-        service=after.service,
-        regions=_touched(change.before, after),
-        fields=(("policy", change.policy),),
-        decided=decided,
-    )
+    kind, severity, message = DECISION, "info", f"{after.service}: {_words(change.before, after)}"
+    fields: tuple[tuple[str, str], ...] = (("policy", change.policy),)
+    if (moved := change.moved) is not None:
+        why = "; ".join(_differences(change.before, after)) if change.before is not None else ""
+        kind, severity, fields = moved.kind, moved.severity, (*moved.fields, *fields)
+        message = f"{moved.message} ({why})" if why else moved.message
+    regions = _touched(change.before, after)
+    return Entry(change.at.wall, kind, severity, message, after.service, regions, fields, decided)
 
 
 def packed(detail: Json) -> bytes:
@@ -155,22 +157,26 @@ def _words(before: ServiceDecision | None, after: ServiceDecision) -> str:
         return "first decision"
     if before.regions != after.regions:
         return "other regions"
+    moved = sum(was != now for was, now in zip(before.weights, after.weights, strict=True))
+    weights = [f"weights of {moved} of {len(after.regions)} views"] if moved else []
+    return "; ".join([*_differences(before, after), *weights]) or "policy changed"
+
+
+def _differences(before: ServiceDecision, after: ServiceDecision) -> list[str]:
+    """Return what is other than before, but for weights."""
     told = [
         f"{region} {_told(was, now)}"
         for region, was, now in zip(after.regions, before.verdicts, after.verdicts, strict=True)
         if _seen(was) != _seen(now)
     ]
     told[MOST_TOLD:] = [f"{len(told) - MOST_TOLD} more"] if len(told) > MOST_TOLD else []
-    moved = sum(was != now for was, now in zip(before.weights, after.weights, strict=True))
-    if moved:
-        told.append(f"weights of {moved} of {len(after.regions)} views")
     if (before.overload > 1.0) != (after.overload > 1.0):
         told.append("demand fits again" if after.overload <= 1.0 else "demand exceeds capacity")
     if before.shed != after.shed:
         told.append("refuses requests" if any(after.shed) else "refuses nothing any more")
     if before.half_open != after.half_open:
         told.append("a trickle to what is down" if after.half_open else "no trickle any more")
-    return "; ".join(told) or "policy changed"
+    return told
 
 
 def _told(was: Verdict | None, now: Verdict | None) -> str:
