@@ -216,8 +216,8 @@ class Controller:
         if self._trial is not None:
             self._settle(canary.overdue(self._trial, now), now)
             return
-        self._candidate.locate(self._book)
-        if now < self._decide_by and not self._candidate.located(self._book):
+        self._candidate.sites.locate(self._book)
+        if now < self._decide_by and not self._candidate.sites.located(self._book):
             return
         if self._reunion is not None and now < self._reunion.over_at:
             return
@@ -342,16 +342,16 @@ class Controller:
         if self._book is self._located_with and not (self._told.configure_due or self._told.names_due):
             return False
         self._located_with = self._book
-        located = self._track.locate(self._book)
-        unresolvable = self._track.unresolvable(self._book)
+        located = self._track.sites.locate(self._book)
+        unresolvable = self._track.sites.unresolvable(self._book)
         if located or self._told.configure_due or unresolvable != self._health.unresolvable:
-            self._health.configure(self._track.policy, self._track.targets, unresolvable)
-            self._told.targets = dict(self._track.targets)
+            self._health.configure(self._track.policy, self._track.sites.targets, unresolvable)
+            self._told.targets = dict(self._track.sites.targets)
         if self._candidate is not None:
-            self._candidate.locate(self._book)
+            self._candidate.sites.locate(self._book)
         if self._told.names_due:
             tracks = [self._track, *([self._candidate] if self._candidate is not None else [])]
-            self._told.names = frozenset(name for track in tracks for name in track.names(self._book))
+            self._told.names = frozenset(name for track in tracks for name in track.sites.names(self._book))
             self._book = self._located_with = self._book.only(self._told.names)
         return located
 

@@ -1,4 +1,4 @@
-"""Everything that follows from one policy: what to watch, decisions, snapshots.
+"""Everything that follows from one policy: what to watch (sites.py), decisions, snapshots.
 
 There is one track, and during a trial of a new policy a second one: the controller decides under both, from the same
 evidence. A track decides again only for services whose inputs changed, and builds again only what follows from that. So
@@ -15,7 +15,6 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from xds_server.decision.addresses import AddressBook
 from xds_server.decision.carry import carried
 from xds_server.decision.complete import complete
 from xds_server.decision.decide import place
@@ -27,10 +26,11 @@ from xds_server.decision.shedding import NOTHING_SHED, in_force
 from xds_server.decision.standin import stand_in
 from xds_server.decision.verdicts import Place
 from xds_server.decision.what_if import Case
-from xds_server.model import Address, Decision, Endpoint, FleetSize, ServiceDecision, Target, Verdict, ViewKey
-from xds_server.policy.types import HealthCheck, Policy
+from xds_server.model import Decision, FleetSize, ServiceDecision, Target, Verdict, ViewKey
+from xds_server.policy.types import Policy
 from xds_server.rollout.backlog import Backlog
 from xds_server.rollout.quarantine import Quarantine
+from xds_server.rollout.sites import Sites
 from xds_server.snapshot.build import Builder
 from xds_server.snapshot.resource import Key, Resource, Snapshot
 
@@ -41,7 +41,7 @@ NO_ORDERS: Mapping[str, Ordered] = MappingProxyType({})
 
 Moved = tuple[ServiceDecision | None, ServiceDecision]
 
-_FOLLOWS = frozenset({"builder", "frames", "snapshots", "_located_with"})
+_FOLLOWS = frozenset({"builder", "frames", "snapshots"})
 """What a replay works out again."""
 
 
@@ -51,10 +51,8 @@ class Track:
     def __init__(self, policy: Policy, priors: Priors, earlier: Track | None = None) -> None:
         self.policy = policy
         self.decision: Decision | None = None
-        self.addresses: dict[Endpoint, tuple[Address, ...]] = dict(earlier.addresses) if earlier else {}
-        self.targets: dict[Target, HealthCheck] = {}
+        self.sites: Sites = Sites(policy, earlier.sites if earlier else None)
         self.snapshots: dict[ViewKey, Snapshot] = {}
-        self._located_with: AddressBook | None = None
         self.builder: Builder = earlier.builder.copy() if earlier else Builder()
         self.frames = _frames(policy, earlier)
         self.priors: dict[str, tuple[tuple[str, ...], Prior]] = dict(earlier.priors if earlier else priors)
@@ -76,7 +74,6 @@ class Track:
         """Take that state; `build` makes the snapshots again."""
         vars(self).update(state)
         self.builder, self.frames, self.snapshots = Builder(), _frames(self.policy, None), {}
-        self._located_with = None
 
     def weights(self) -> Mapping[str, tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]]:
         """Return the weights in force, by service, with the regions they are over."""
@@ -95,44 +92,6 @@ class Track:
             if d.shed
         }
         return {name: views for name, views in found.items() if views}
-
-    def names(self, book: AddressBook) -> frozenset[str]:
-        """Return the host names that must be looked up."""
-        endpoints = (e for s in self.policy.services.values() for d in s.deployments.values() for e in d.endpoints)
-        unclear = (endpoint for endpoint in endpoints if not _is_address(endpoint, self.addresses.get(endpoint)))
-        return frozenset(endpoint.host for endpoint in unclear if not book.literal(endpoint))
-
-    def locate(self, book: AddressBook) -> bool:
-        """Work out again which addresses there are and what is to be watched; True if that changed."""
-        if book is self._located_with:
-            return False
-        self._located_with = book
-        known, before = self.addresses, self.targets
-        self.addresses, self.targets = {}, {}
-        for name, service in self.policy.services.items():
-            for region, deployment in service.deployments.items():
-                for endpoint in deployment.endpoints:
-                    found = known.get(endpoint)
-                    if found is None or not _is_address(endpoint, found):
-                        found = book.of(endpoint)
-                    self.addresses[endpoint] = found
-                    check = _check(service.health, endpoint)
-                    for address in found:
-                        self.targets.setdefault(Target(name, region, address), check)
-        return (known, before) != (self.addresses, self.targets)
-
-    def located(self, book: AddressBook) -> bool:
-        """Return whether every name has been looked up, with or without success."""
-        return all(found or book.failed(endpoint) for endpoint, found in self.addresses.items())
-
-    def unresolvable(self, book: AddressBook) -> frozenset[Place]:
-        """Return the places none of whose names has ever been resolved, although all were looked up."""
-        return frozenset(
-            Place(name, region)
-            for name, service in self.policy.services.items()
-            for region, deployment in service.deployments.items()
-            if all(book.failed(endpoint) for endpoint in deployment.endpoints)
-        )
 
     def replaced(self, view: ViewKey, key: Key) -> Resource | None:
         """Return what a view had under this name before the content it has now; None if it is new."""
@@ -302,7 +261,7 @@ class Track:
         """Build the snapshots of these views again, as far as the policy has them; return what is other than before."""
         assert self.decision is not None
         views = sorted(filter(self._has, asked_for))
-        built = self.builder.build_all(self.policy, self.decision, views, self.addresses, unhealthy)
+        built = self.builder.build_all(self.policy, self.decision, views, self.sites.addresses, unhealthy)
         if quarantine and not on_trial:
             for view, snapshot in built.items():
                 quarantine.compare(view, snapshot)
@@ -331,11 +290,6 @@ class Track:
         return prior if prior.verdicts else replace(prior, verdicts=verdicts)
 
 
-def _is_address(endpoint: Endpoint, found: tuple[Address, ...] | None) -> bool:
-    """Return whether an endpoint is the address that was found for it: then there is nothing to look up, ever."""
-    return found is not None and found[:1] == (Address(endpoint.host, endpoint.port),)
-
-
 def _frames(policy: Policy, earlier: Track | None) -> dict[str, Frame]:
     """Return the frame of every service, the same object as before where nothing it rests on has changed."""
     kept = earlier.frames if earlier and earlier.policy.latency_ms == policy.latency_ms else {}
@@ -347,8 +301,3 @@ def _frames(policy: Policy, earlier: Track | None) -> dict[str, Frame]:
 
 def _same(before: Snapshot | None, after: Snapshot) -> bool:
     return before is not None and before.versions == after.versions
-
-
-def _check(health: HealthCheck, endpoint: Endpoint) -> HealthCheck:
-    """Return how an endpoint is probed: by TLS under its own name, unless the service has one for all."""
-    return replace(health, server_name=endpoint.host) if health.tls and not health.server_name else health
