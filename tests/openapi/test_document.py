@@ -16,7 +16,8 @@ from tests.operator.world import HELD, Process, client, decision, serving
 from tests.signals.world import in_loop
 from xds_server.model import Event
 from xds_server.operator.access import Door, Guard
-from xds_server.operator.admin import MOST_BODY, AdminApp
+from xds_server.operator.admin import AdminApp
+from xds_server.operator.exchange import MOST_BODY
 from xds_server.operator.openapi.document import document
 from xds_server.operator.openapi.operations import operations
 

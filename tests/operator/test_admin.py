@@ -12,8 +12,9 @@ import pytest
 from tests.operator.world import HELD, Process, client, decision, serving
 from tests.signals.world import in_loop
 from xds_server.model import Event
-from xds_server.operator.admin import MOST_BODY, AdminApp
+from xds_server.operator.admin import AdminApp
 from xds_server.operator.admin_server import AdminServer, CannotListenError
+from xds_server.operator.exchange import MOST_BODY
 from xds_server.operator.views import PolicyStatus
 from xds_server.operator.web_page import WebPage
 

@@ -17,13 +17,13 @@ from xds_server.history.archive import IN_MEMORY, Archive
 from xds_server.history.chronicle import Chronicle
 from xds_server.model import TOTAL_WEIGHT, Decision, Health, NMinusOne, Shed, ShedClass, Verdict, ViewKey
 from xds_server.operator.access import Door
-from xds_server.operator.admin import NotTakenError, Retried
 from xds_server.operator.admin_server import AdminServer
 from xds_server.operator.events import EventLog
 from xds_server.operator.gauges import Latest, counted
 from xds_server.operator.metrics import Metrics
 from xds_server.operator.order_desk import OrderDesk
 from xds_server.operator.signal_log import SignalLog
+from xds_server.operator.source import NotTakenError, Retried
 from xds_server.operator.views import PolicyStatus, weights_json
 from xds_server.protocol.events import Identified, Nacked
 from xds_server.protocol.typestate import Refusal, TypeStatus

@@ -20,9 +20,10 @@ import uvicorn
 
 from xds_server.model import Address
 from xds_server.operator.access import Denied, Door
-from xds_server.operator.admin import AdminApp, Source
+from xds_server.operator.admin import AdminApp
 from xds_server.operator.doorstep import GOODBYE_S, Doorstep, Limits, limits, tell_failure
 from xds_server.operator.https import Connection, Https
+from xds_server.operator.source import Source
 
 
 class CannotListenError(Exception):

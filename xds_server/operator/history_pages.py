@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from xds_server.history.archive import Asked
 from xds_server.history.chronicle import Chronicle
+from xds_server.operator.exchange import needed, number
 from xds_server.operator.history_json import Json, difference_json, entries_json, in_force_json, series_json
 from xds_server.screens.times import BadTimeError, moment
 from xds_server.store.directory import StateError
@@ -46,28 +47,28 @@ class HistoryPages:
 
     async def _entries(self, request: Request) -> Json:
         words = request.query_params
-        limit = _number(request, "limit") or LIMIT
+        limit = number(request, "limit") or LIMIT
         asked = Asked(
             since=self._time(request, "from", 0.0),
             until=self._time(request, "to", self._wall() + HOUR_S),
             service=words.get("service", ""),
             region=words.get("region", ""),
             kind=words.get("kind", ""),
-            before=_number(request, "before"),
+            before=number(request, "before"),
             limit=min(limit, MOST),
         )
         chronicle = await self._current()
         return entries_json(await _asked(chronicle.archive.entries(asked)), asked.limit)
 
     async def _decision(self, request: Request) -> Json:
-        service, at = _needed(request, "service"), self._time(request, "at", self._wall())
+        service, at = needed(request, "service"), self._time(request, "at", self._wall())
         chronicle = await self._current()
         for found in await _asked(chronicle.archive.in_force(at, service)):
             return in_force_json(found)
         raise HTTPException(404, f"no decision for {service!r} at that time is kept")
 
     async def _series(self, request: Request) -> Json:
-        service, view = _needed(request, "service"), request.query_params.get("view", "")
+        service, view = needed(request, "service"), request.query_params.get("view", "")
         span = self._span(request)
         chronicle = await self._current()
         points, thinned = await _asked(chronicle.archive.series(service, *span, POINTS))
@@ -107,19 +108,3 @@ async def _asked(answer: Awaitable[Answer]) -> Answer:
         return await answer
     except StateError as error:
         raise HTTPException(503, f"history cannot be asked: {error}") from error
-
-
-def _needed(request: Request, name: str) -> str:
-    found = request.query_params.get(name)
-    if not found:
-        raise HTTPException(400, f"{name} is needed")
-    return found
-
-
-def _number(request: Request, name: str) -> int | None:
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal()) or len(text) > 15:
-        raise HTTPException(400, f"{name} must be a whole number from 0, not {text[:40]!r}")
-    return int(text)

@@ -3,59 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from xds_server.model import Decision
 from xds_server.operator.alarms import Picture, alarm_json, alarms
 from xds_server.operator.broadcast import MOST_OF_ONE, MOST_VIEWERS, Broadcast, Taken, Topic
-from xds_server.operator.events import EventLog
 from xds_server.operator.live_views import live_decision, live_events, live_fleet, live_traffic
-from xds_server.operator.order_desk import OrderDesk
 from xds_server.operator.order_json import orders_json
-from xds_server.operator.signal_log import SignalLog
-from xds_server.operator.views import PolicyStatus
-from xds_server.rollout.quarantine import Held
-from xds_server.transport.clients import ClientStatus
+from xds_server.operator.source import Source
 
 TRAFFIC_EVERY_S = 2.0
 
 
-class Watched(Protocol):
-    """What of the process is followed: the part of `admin.Source` that is needed here."""
-
-    def now(self) -> float:
-        """Return the clock that the values below are dated by (monotonic seconds)."""
-
-    def waiting_for(self) -> str | None:
-        """Return why the process is not ready."""
-
-    def decision(self) -> Decision | None:
-        """Return the decision in force."""
-
-    def policy(self) -> PolicyStatus:
-        """Return the state of the policy and of its file."""
-
-    def events(self) -> EventLog:
-        """Return the recent events."""
-
-    def clients(self) -> tuple[ClientStatus, ...]:
-        """Return who is connected."""
-
-    def quarantined(self) -> tuple[Held, ...]:
-        """Return what is kept back from clients."""
-
-    def signals(self) -> SignalLog:
-        """Return what each source of signals last said."""
-
-    def order_desk(self) -> OrderDesk:
-        """Return where orders are given."""
-
-
-def picture(source: Watched) -> Picture:
+def picture(source: Source) -> Picture:
     """Return all that is in force at this moment."""
     return Picture(
         decision=source.decision(),
@@ -70,7 +32,7 @@ def picture(source: Watched) -> Picture:
     )
 
 
-def live_topics(source: Watched) -> tuple[Topic, ...]:
+def live_topics(source: Source) -> tuple[Topic, ...]:
     """Return what is followed; each topic takes immutable values, to be written out in a thread."""
 
     def decision() -> Taken:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from types import MappingProxyType
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from xds_server.operator.access import author_of
+from xds_server.operator.exchange import as_json, sent
 from xds_server.operator.order_desk import OrderDesk, UnansweredError
 from xds_server.operator.order_json import (
     BadRequestError,
@@ -38,23 +39,20 @@ STATUS: Mapping[Result, int] = MappingProxyType(
     }
 )
 
-Read = Callable[[Request], Awaitable[bytes]]
-
 
 class OrdersApi:
-    """The handlers. `read` checks who sends a request, and returns its body."""
+    """The handlers."""
 
-    def __init__(self, desk: OrderDesk, read: Read) -> None:
+    def __init__(self, desk: OrderDesk) -> None:
         self._desk = desk
-        self._read = read
 
     async def list(self, _: Request) -> Response:
         """Return the orders in force, and those that ended lately."""
-        return _json(orders_json(self._desk.orders, self._desk.offset))
+        return as_json(orders_json(self._desk.orders, self._desk.offset))
 
     async def place(self, request: Request) -> Response:
         """Place an order, or say what it would do."""
-        body, policy = await self._body(request), self._desk.policy
+        body, policy = await _body(request), self._desk.policy
         if policy is None:
             raise HTTPException(503, "there is no policy in force yet")
         kind = str(body.get("kind", "")) if isinstance(body, dict) else ""
@@ -70,7 +68,7 @@ class OrdersApi:
         """End an order, or say what that would do."""
         identity = request.path_params["id"]
         try:
-            author, reason, version, dry_run = ending(await self._body(request), author_of(request))
+            author, reason, version, dry_run = ending(await _body(request), author_of(request))
         except BadRequestError as error:
             raise HTTPException(400, str(error)) from error
         if dry_run:
@@ -78,19 +76,19 @@ class OrdersApi:
         if not author:
             raise HTTPException(400, "say who you are: author")
         answer = await self._answered(self._desk.end(identity, author, reason, version))
-        return _json({"version": answer.version, "id": answer.id}) if answer.done else _refused(answer)
+        return as_json({"version": answer.version, "id": answer.id}) if answer.done else _refused(answer)
 
     def _dry(self, wanted: Draft, effects: tuple[Effect, ...], version: int) -> Response:
         mistakes, refused = self._desk.judged(wanted.order, effects)
         if mistakes:
             raise HTTPException(400, "; ".join(mistakes))
-        return _json({"version": version, "plan": effects_json(effects), "refusals": list(refused)})
+        return as_json({"version": version, "plan": effects_json(effects), "refusals": list(refused)})
 
     async def _dry_end(self, identity: str) -> Response:
         version, effects = self._desk.orders.version, await self._desk.effects_of_end(identity)
         if effects is None:
             raise HTTPException(404, f"no order {identity[:40]!r} is in force")
-        return _json({"version": version, "plan": effects_json(effects), "refusals": []})
+        return as_json({"version": version, "plan": effects_json(effects), "refusals": []})
 
     async def _real(self, wanted: Draft, effects: tuple[Effect, ...]) -> Response:
         answer = await self._answered(self._desk.place(wanted))
@@ -99,7 +97,7 @@ class OrdersApi:
         standing = next((one for one in self._desk.orders.standing if one.order.id == answer.id), None)
         shown = standing_json(standing, self._desk.offset) if standing is not None else {"id": answer.id}
         body = {"version": answer.version, "order": shown, "plan": effects_json(effects), "broken": list(answer.words)}
-        return _json(body, STATUS[answer.result])
+        return as_json(body, STATUS[answer.result])
 
     async def _answered(self, asked: Awaitable[Answer]) -> Answer:
         try:
@@ -107,18 +105,15 @@ class OrdersApi:
         except UnansweredError as error:
             raise HTTPException(503, str(error)) from error
 
-    async def _body(self, request: Request) -> object:
-        try:
-            return json.loads(await self._read(request))
-        except (ValueError, RecursionError) as error:
-            raise HTTPException(400, f"the body is not JSON: {error}") from error
+
+async def _body(request: Request) -> object:
+    try:
+        return json.loads(await sent(request))
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body is not JSON: {error}") from error
 
 
 def _refused(answer: Answer) -> Response:
     words = list(answer.words)
     refused = words if answer.result is Result.REFUSED else []
     return problem(STATUS[answer.result], "; ".join(words), version=answer.version, refusals=refused)
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return JSONResponse(value, status, headers={"cache-control": "no-store"})

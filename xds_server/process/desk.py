@@ -7,7 +7,7 @@
     orders ─► OrderDesk ─────────┘                       └► Keeper, Chronicle ─► state directory
 
 What arrives is handed to the loop, what the loop decides to those who want it; and the admin side sees the process
-through the desk (`operator.admin.Source`). It owns the parts and runs them until the process is told to stop.
+through the desk (`operator.source.Source`). It owns the parts and runs them until the process is told to stop.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from xds_server.decision.watchers import choose
 from xds_server.decision.what_if import Loss, losses
 from xds_server.history.chronicle import Chronicle
 from xds_server.model import Decision, Event, Observation, Resolution
-from xds_server.operator.admin import NotTakenError, Retried
 from xds_server.operator.admin_server import AdminServer
 from xds_server.operator.client_words import ClientWords, client_news
 from xds_server.operator.events import EventLog
@@ -38,6 +37,7 @@ from xds_server.operator.logs import log_event
 from xds_server.operator.metrics import Metrics
 from xds_server.operator.order_desk import OrderDesk
 from xds_server.operator.signal_log import SignalLog
+from xds_server.operator.source import NotTakenError, Retried
 from xds_server.operator.views import PolicyStatus
 from xds_server.orders.types import Orders
 from xds_server.policy.types import Policy
@@ -284,7 +284,7 @@ class Desk:
         self._metrics.event(event)
         log_event(self._log, event)
 
-    # What the admin side may see (operator.admin.Source).
+    # What the admin side may see (operator.source.Source).
 
     def now(self) -> float:
         """Return the clock of the values below."""
