@@ -392,7 +392,7 @@ class Controller:
         if pairs or first or self._told.resized:
             self._told.decision = self._track.decision
             self._told.events.extend(event for pair in pairs for event in moves(*pair, now))
-            self._health.refused(self._track.offered())
+            self._health.refused(self._track.let_through())
         if pairs or first or stale or self._told.succeeds is not None:
             self._told.snapshots = self._track.build(
                 self._unhealthy, self._rejections.quarantine, self._clientele.views

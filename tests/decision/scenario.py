@@ -228,6 +228,8 @@ class World:
                 rate = policy.services[s.service].demand_rps.get(view, 100.0) * self.demand
                 rate *= 1 - (shed.percent / 100 if s.shed and (shed := s.shed[v]) else 0.0)
                 for r, (region, weight) in enumerate(zip(s.regions, row, strict=True)):
+                    if not weight:
+                        continue
                     self._send(tried, s, view, region, rate * weight / TOTAL_WEIGHT, s.reflex[r])
         loads, accesses = [], []
         for (service, view, region), counts in sorted(tried.items()):
@@ -251,8 +253,6 @@ class World:
         rate: float,
         reflex: Table,
     ) -> None:
-        if not rate:
-            return
         failing = self.errors.get(region, 0.0) if self._alive(view, region) else 1.0
         counts = tried.setdefault((s.service, view, region), [0.0, 0.0])
         counts[0] += rate * (1 - failing)

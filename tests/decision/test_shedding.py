@@ -109,7 +109,6 @@ class Loop:
         self.now = 0.0
         self.through = 0.0
         self.book = DemandBook()
-        self.book.shedding = frozenset({("checkout", HOME)})
         self.shares: list[int] = []
 
     def run(self, seconds: int, offered_rps: float) -> None:
@@ -120,12 +119,20 @@ class Loop:
             self._decide(self.book.in_force("checkout", HOME) or offered_rps)
             self.through = offered_rps * (1 - self._refused())
 
+    def hear_nothing(self, seconds: int) -> None:
+        for _ in range(seconds // STEP_S):
+            self.now += STEP_S
+            self.book.hold("checkout", HOME, self.now)
+            self._decide(self.book.in_force("checkout", HOME) or 0.0)
+
     def _decide(self, demand_rps: float) -> None:
         measured = Measured({HOME: demand_rps}, {}, frozenset(), {HOME: self.capacity})
         placed = place(self.base, VERDICTS, self.prior, measured=measured, now=self.now)
         decided: ServiceDecision = placed.decision
         self.shedding = in_force(decided, self.shedding, self.now)
         self.prior = Prior(decided.weights, VERDICTS, shedding=self.shedding)
+        shed = decided.shed[V] if decided.shed else None
+        self.book.through = {("checkout", HOME): 1 - shed.percent / 100} if shed else {}
         self.shares.append(decided.shed[V].percent if decided.shed and decided.shed[V] else 0)  # type: ignore[union-attr]
 
     def _refused(self) -> float:
@@ -166,6 +173,31 @@ def test_what_is_refused_is_what_is_too_much_and_stays_so(offered_rps: float) ->
     loop.run(1_800, offered_rps)
     assert 950.0 <= loop.through <= 1_000.0
     assert len(set(loop.shares[-200:])) == 1
+
+
+def test_no_more_is_refused_of_a_view_that_fell_silent_than_was_too_much_of_it() -> None:
+    loop = Loop(1_000.0, {"batch": 0.3, "bots": 0.1})
+    loop.run(1_200, 1_250.0)
+    loop.hear_nothing(60)
+    loop.capacity = 500.0
+    loop.hear_nothing(1_200)
+    assert 60 <= max(loop.shares) <= 62, "1,250 req/s and half of the capacity that there was"
+    assert set(loop.shares[-100:]) == {loop.shares[-1]}
+
+
+def test_a_silent_view_of_which_something_is_refused_goes_back_to_what_is_stated() -> None:
+    book = DemandBook()
+    book.through = {("checkout", HOME): 0.5}
+    for now in range(0, 300, 5):
+        book.follow("checkout", HOME, 100.0, 600.0, float(now))
+    assert book.in_force("checkout", HOME) == pytest.approx(100.0, rel=0.03)
+    for now in range(300, 900, 5):
+        book.fade("checkout", HOME, 600.0, float(now))
+    assert book.in_force("checkout", HOME) == pytest.approx(300.0, rel=0.03), "half of it would be let through"
+    book.through = {}
+    for now in range(900, 1_500, 5):
+        book.fade("checkout", HOME, 600.0, float(now))
+    assert book.in_force("checkout", HOME) is None
 
 
 def test_a_class_much_larger_than_stated_moves_around_its_level_slowly() -> None:

@@ -22,6 +22,10 @@ force outlive the process: a restart is no reason to move.
 
 Of a view that sheds, a tenth is too coarse: by its measured demand it is seen whether enough is refused (shedding.py).
 It is followed to within `THERE` at all times.
+
+The figures of such a view are of what is *let through*, because that is what is measured. When
+that share changes while there is nothing to go by, they change with it: of a view that fell silent they would else be
+divided by each new share, and each time more refused. Of what is stated the part counts that would be let through.
 """
 
 from __future__ import annotations
@@ -60,13 +64,23 @@ class _Followed:
     smooth: float
     at: float | None = None
     moving: bool = False
+    through: float = 1.0
+    """The share let through that the figures are of; what is measured goes over to a new one as slowly as they do."""
 
-    def towards(self, rate: float, now: float, matters: float = MATTERS) -> None:
+    def let(self, through: float) -> None:
+        """Turn the figures into those of another share that is let through."""
+        if through != self.through:
+            factor = through / self.through
+            self.in_force, self.smooth, self.through = self.in_force * factor, self.smooth * factor, through
+
+    def towards(self, rate: float, now: float, through: float = 1.0) -> None:
         """Close a part of the difference. A quotient rather than an exponential, which is exact on every machine."""
         elapsed_s = now - self.at if self.at is not None else 0.0
         constant_s = RISE_S if rate > LARGE * self.smooth else FALL_S if LARGE * rate < self.smooth else FOLLOW_S
         self.smooth += (rate - self.smooth) * elapsed_s / (constant_s + elapsed_s)
+        self.through += (through - self.through) * elapsed_s / (constant_s + elapsed_s)
         self.at = now
+        matters = THERE if through < 1.0 else MATTERS
         if self.moving or not _near(self.smooth, self.in_force, matters):
             self.moving = not _near(self.smooth, rate, THERE)
             if not self.moving or not _near(self.smooth, self.in_force, min(STEP, matters)):
@@ -78,8 +92,8 @@ class DemandBook:
 
     def __init__(self) -> None:
         self._followed: dict[str, dict[str, _Followed]] = {}
-        self.shedding: frozenset[tuple[str, str]] = frozenset()
-        """Services and views of which something is refused."""
+        self.through: Mapping[tuple[str, str], float] = {}
+        """The share that is let through, of services and views of which something is refused."""
 
     def restore(self, service: str, demand: Mapping[str, float]) -> None:
         """Start from what an earlier process had in force, by view."""
@@ -100,19 +114,22 @@ class DemandBook:
     def hold(self, service: str, view: str, now: float) -> None:
         """Let time pass without a measurement."""
         if (found := self._followed.get(service, {}).get(view)) is not None:
+            found.let(self.through.get((service, view), 1.0))
             found.at = now
 
     def follow(self, service: str, view: str, rate: float, stated: float, now: float) -> None:
         """Follow what is measured; at first from what is stated."""
         found = self._followed.setdefault(service, {}).setdefault(view, _Followed(stated, stated))
-        found.towards(rate, now, THERE if (service, view) in self.shedding else MATTERS)
+        found.towards(rate, now, self.through.get((service, view), 1.0))
 
     def fade(self, service: str, view: str, stated: float, now: float) -> None:
         """Follow a view that sends nothing back to what is stated, and then forget it."""
         views = self._followed.get(service, {})
         if (found := views.get(view)) is not None:
-            found.towards(stated, now)
-            if _near(found.smooth, stated, THERE):
+            through = self.through.get((service, view), 1.0)
+            found.let(through)
+            found.towards(through * stated, now, through)
+            if through == 1.0 and _near(found.smooth, stated, THERE):
                 del views[view]
 
     def forget_except(self, services: Collection[str]) -> None:

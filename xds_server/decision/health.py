@@ -105,11 +105,9 @@ class HealthBook:
         """Return the links that are cut, or were lately, to be kept for a restart."""
         return self._links.kept()
 
-    def refused(self, offered: Mapping[str, Mapping[str, float]]) -> None:
-        """Note the demand of views of which something is refused, by service."""
-        self.traffic.demand.shedding = frozenset(
-            (service, view) for service, views in offered.items() for view in views
-        )
+    def refused(self, let_through: Mapping[tuple[str, str], float]) -> None:
+        """Note the share that is let through, of services and views of which something is refused."""
+        self.traffic.demand.through = let_through
 
     def remembered(self, offered: Mapping[str, Mapping[str, float]]) -> Mapping[str, Measured]:
         """Return the demand and latencies in force of every service that has any, to be kept for a restart.

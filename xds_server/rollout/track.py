@@ -93,6 +93,15 @@ class Track:
         }
         return {name: views for name, views in found.items() if views}
 
+    def let_through(self) -> Mapping[tuple[str, str], float]:
+        """Return the share that is let through, of services and views of which something is refused."""
+        return {
+            (name, view): 1 - shed.percent / 100
+            for name, d in self._decisions.items()
+            for view, shed in zip(d.regions, d.shed, strict=False)
+            if shed
+        }
+
     def replaced(self, view: ViewKey, key: Key) -> Resource | None:
         """Return what a view had under this name before the content it has now; None if it is new."""
         return self.replaced_by_key.get((view, key))
