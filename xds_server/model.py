@@ -325,6 +325,7 @@ class ServiceDecision:
     empty if none does. `half_open` are the weights of what may be sent twice, with a trickle to regions that are down;
     empty if they are `weights`. `stranded` are the views that seem to be cut off from wherever they could go: they try.
     `cuts` are the links that are not used. `capacity_why`: by region, why a capacity is not the policy's.
+    `whole_rps` is what each region carries when all of it is well, where `capacity_rps` is what it carries now.
     """
 
     service: str
@@ -345,6 +346,7 @@ class ServiceDecision:
     stranded: tuple[str, ...] = ()
     cuts: tuple[CutLink, ...] = ()
     capacity_why: tuple[tuple[str, str], ...] = ()
+    whole_rps: tuple[float, ...] = ()
 
 
 class FleetSize(NamedTuple):

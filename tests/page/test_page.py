@@ -23,6 +23,12 @@ def row(page: Page, region: str) -> str:
     return page.locator("#regions tbody tr", has=page.get_by_role("rowheader", name=region)).inner_text()
 
 
+def box(page: Page, region: str) -> float:
+    """Return how high the box of a region is drawn."""
+    height: float = page.locator(f'[data-key="room of {region}"]').evaluate("path => path.getBBox().height")
+    return height
+
+
 def test_it_shows_everything_and_needs_nothing_from_elsewhere(stage: Stage, opened: Open) -> None:
     page = opened()
     expect(page.locator("#state")).to_contain_text("4 regions, all well")
@@ -87,6 +93,8 @@ def test_a_kill_is_seen_while_it_happens(stage: Stage, opened: Open) -> None:
     cell = page.locator('#weights tr[data-key="us-east-1"] td').nth(1)
     expect(cell).to_have_text(re.compile(r"^\d+ %$"))
     expect(cell.get_by_role("img")).to_have_attribute("aria-label", re.compile("in this hour between 0 %"))
+    late = opened()
+    assert box(late, "us-east-1") > 1.4 * box(late, "eu-west-1"), "it is as large as its capacity when it is well"
     stage.regions["us-east-1"].restore()
     expect(page.locator('[data-key="us-east-1>eu-west-1"]')).to_have_count(0)
     expect(page.locator("#state")).to_contain_text("all well")

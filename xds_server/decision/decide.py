@@ -230,6 +230,7 @@ def _weighed(
         capacity_why=base.capacity_why,
         stranded=tuple(base.regions[v] for v in sorted({v for v, _ in base.tried})),
         cuts=base.told,
+        whole_rps=rps_of(base.capacity),
     )
 
 
@@ -255,6 +256,7 @@ def _no_region_serves(
         held.decision,
         verdicts=verdicts,
         capacity_rps=(0.0,) * len(base.regions),
+        whole_rps=rps_of(base.capacity),
         reasons=_tried(held.decision, verdicts, prior, ordered),
     )
     return replace(held, decision=decision, measured=measured)

@@ -70,6 +70,7 @@ def _place(service: ServiceDecision, r: int, verdict: Verdict, wall_minus_now: f
         "ramp": round(verdict.ramp, 4),
         "reason": verdict.reason,
         "capacity_rps": round(service.capacity_rps[r], 2),
+        "whole_rps": round(service.whole_rps[r] if service.whole_rps else service.capacity_rps[r], 2),
         "load_rps": round(service.load_rps[r], 2),
         "up": verdict.up,
         "total": verdict.total,

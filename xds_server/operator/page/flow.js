@@ -1,8 +1,8 @@
 // The flow picture: views on the left, regions on the right, a ribbon for what each view sends to each region.
 //
-// One scale for everything: a ribbon is as wide as its requests per second, a region's box as high as its capacity, and
-// what fills the box is its load, so the room that is left is to be seen. Colour is the verdict, and never alone: a mark
-// and a word say the same. Ribbons glide to where they belong, so that the eye sees what moved.
+// One scale for everything: a ribbon is as wide as its requests per second, a region's box as high as its capacity when
+// all of it is well, and what fills the box is its load, so the room that is left is to be seen. Colour is the verdict,
+// and never alone: a mark and a word say the same. Ribbons glide to where they belong, so that the eye sees what moved.
 //
 // For the keyboard the picture is one stop; the arrows go from ribbon to ribbon and to the boxes. What the pointer is on
 // or the focus is at is said below the picture, not beside the pointer, where it would hide what it is about.
@@ -237,7 +237,7 @@ function viewBox(view, numbers) {
 
 function regionBoxes(region, fails, x, y, scale) {
   const words = [...regionWords(region), ...(fails ? [`measured: ${percent(fails.share)} of ${rps(fails.tried)} attempts/s fail`] : [])];
-  const room = Math.max(region.capacity ? 2 : 16, region.room * scale); // of one that is down it may not be known
+  const room = Math.max(region.room ? 2 : 16, region.room * scale); // where nothing is deployed there is none
   const health = region.deployed ? region.health : "absent";
   const boxes = [{ key: `room of ${region.name}`, kind: "room", numbers: [x, y, BAR, room], health, words }];
   const full = Math.max(0, region.load * scale);
@@ -248,6 +248,7 @@ function regionWords(region) {
   const words = [`${region.name} is ${region.health}`];
   if (region.since) words[0] += ` since ${span(now() - region.since)}`;
   if (region.capacity) words.push(`serves ${rps(region.load)} of ${rps(region.capacity)} req/s`);
+  if (region.room > region.capacity) words.push(`carries ${rps(region.room)} when all of it is well`);
   return [...words, region.reason];
 }
 

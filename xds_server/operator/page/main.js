@@ -10,7 +10,7 @@ import { drawPlots, reach } from "./plots.js";
 import { follow } from "./stream.js";
 import { drawFleet, drawHistory, drawMeters, drawPlan, drawPolicy, drawRegions } from "./tables.js";
 import { HEALTH, clock, several, span } from "./words.js";
-import { addEvents, decided, now, ofAll, picture, world } from "./world.js";
+import { addEvents, now, ofAll, picture, world } from "./world.js";
 
 const CLIENTS_EVERY_MS = 5000;
 const PLAN_PAUSE = 10; // times as long as the last answer took
@@ -232,7 +232,7 @@ const on = {
     world.ahead = data.now - Date.now() / 1000;
   },
   decision(data) {
-    decided(data);
+    world.decision = data;
     past.add(now());
     changed("decision");
     wantDetail();

@@ -20,7 +20,6 @@ export const world = {
   orders: null,
   link: { up: false, ever: false, since: 0, why: "" },
   service: "", // all of them
-  rooms: new Map(), // service and region → its capacity when it was last whole, as seen here
   ahead: 0, // the server's clock less ours, in seconds
 };
 
@@ -120,7 +119,7 @@ function place(name, services, decision, r) {
     since: bad.length ? Math.max(...bad.map((p) => p.since)) : 0,
     load: sum(places, (p) => p.load_rps),
     capacity: sum(places, (p) => p.capacity_rps),
-    room: sum(places, (p) => Math.max(p.capacity_rps, world.rooms.get(`${p.service} ${name}`) ?? 0)),
+    room: sum(places, (p) => Math.max(p.capacity_rps, p.whole_rps)), // of one that is down or degraded, too
     up: sum(places, (p) => p.up),
     total: sum(places, (p) => p.total),
     score: places.length === 1 ? places[0].score : null,
@@ -158,20 +157,6 @@ export function contributions(v, r) {
 }
 
 export const sum = (items, of) => items.reduce((total, item) => total + of(item), 0);
-
-/** Take a decision. The capacities in it are those that may be used now: a region that is down has none. */
-export function decided(decision) {
-  world.decision = decision;
-  const known = new Map();
-  for (const s of decision.services) {
-    s.places.forEach((place, r) => {
-      const key = `${s.service} ${decision.names[r]}`;
-      const room = place?.score === 1 ? place.capacity_rps : world.rooms.get(key);
-      if (room) known.set(key, room);
-    });
-  }
-  world.rooms = known;
-}
 
 /** Take events that may be known already; keep the newest. */
 export function addEvents(events) {
