@@ -15,7 +15,7 @@ from typing import Protocol
 
 from xds_server.controller import Controller
 from xds_server.model import AccessSummary, AgentReport, LoadReport, Observation, Resolution
-from xds_server.orders.types import End, Place
+from xds_server.orders.types import Request
 from xds_server.policy.types import Policy
 from xds_server.rollout.news import Accepted, ClientNews, Disputed
 from xds_server.step import Inputs, Outcome
@@ -25,7 +25,6 @@ TICK_S = 1.0
 MOST_WAITING = 100_000
 
 Item = Policy | Observation | Resolution | LoadReport | AccessSummary | AgentReport | ClientNews
-Request = Place | End
 
 
 class StepRecorder(Protocol):

@@ -49,7 +49,7 @@ from xds_server.model import (
     Target,
 )
 from xds_server.orders.codec import from_json, to_json
-from xds_server.orders.types import End, Kind, Order, Orders, Place
+from xds_server.orders.types import EndOrder, Kind, Order, Orders, PlaceOrder
 from xds_server.orders.words import what
 from xds_server.policy.parse import parse
 from xds_server.policy.types import HealthCheck, OnHarm
@@ -272,12 +272,12 @@ class World:
         self.told += [f"{e.at:6.2f}s {e.severity:7} {e.kind}: {e.message}" for e in outcome.events]
         return outcome
 
-    def _request(self, verb: str, args: list[str]) -> Place | End:
+    def _request(self, verb: str, args: list[str]) -> PlaceOrder | EndOrder:
         said = dict(arg.split("=", 1) for arg in args[1:])
         version = int(said.pop("version")) if "version" in said else None
         number = next(self.numbers)
         if verb == "end":
-            return End(number, args[0], "anna", said.get("reason", "done"), version)
+            return EndOrder(number, args[0], "anna", said.get("reason", "done"), version)
         shares = {key: said.pop(key) for key in sorted(said) if key.startswith("share.")}
         order = Order(
             id=f"o{number}",
@@ -295,7 +295,7 @@ class World:
             service=said.get("service", ""),
             view=said.get("view", ""),
         )
-        return Place(number, order, float(said.get("wall", "1750000000")) - self.now, version)
+        return PlaceOrder(number, order, float(said.get("wall", "1750000000")) - self.now, version)
 
     def _asked(self, verb: str, args: list[str]) -> Inputs:
         return Inputs(orders=(self._request(verb, args),))

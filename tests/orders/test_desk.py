@@ -14,7 +14,7 @@ from xds_server.controller import Controller
 from xds_server.model import Event
 from xds_server.operator.order_desk import NotSavedError, OrderDesk, UnansweredError
 from xds_server.operator.order_json import BadRequestError, Draft, draft, ending, orders_json
-from xds_server.orders.types import Kind, Order, Place, Request, Result
+from xds_server.orders.types import Kind, Order, PlaceOrder, Request, Result
 from xds_server.policy.parse import parse
 from xds_server.policy.types import OnHarm, OrderRules
 from xds_server.step import Inputs
@@ -164,7 +164,7 @@ def test_what_is_wrong_with_a_request_is_said(body: object, words: str) -> None:
 
 def test_orders_are_shown_with_times_of_day() -> None:
     world = Desk()
-    world.controller.step(Inputs(orders=(Place(1, evacuation().order, WALL - 10.0),)), 10.0)
+    world.controller.step(Inputs(orders=(PlaceOrder(1, evacuation().order, WALL - 10.0),)), 10.0)
     shown = orders_json(world.controller.orders, WALL - 10.0)
     assert (shown["version"], shown["orders"][0]["since"]) == (1, "2023-11-14T22:13:20.000Z")
     assert shown["orders"][0]["report"]["words"].startswith("requests lost: not measured")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from xds_server.controller import Controller
 from xds_server.model import TOTAL_WEIGHT, Observation, Target
-from xds_server.orders.types import End, Kind, Order, Phase, Place, Request
+from xds_server.orders.types import EndOrder, Kind, Order, Phase, PlaceOrder, Request
 from xds_server.policy.parse import parse
 from xds_server.policy.types import OnHarm
 from xds_server.step import Inputs, Outcome
@@ -126,12 +126,12 @@ def test_every_decision_keeps_to_the_orders(actions: list[tuple[object, ...]]) -
             case ("place", Order() as wanted):
                 world.number += 1
                 given_now = _now(wanted, f"o{world.number}", world.now)
-                world.ask(Place(world.number, given_now, 1e9, world.controller.orders.version))
+                world.ask(PlaceOrder(world.number, given_now, 1e9, world.controller.orders.version))
             case ("end", int(nth)):
                 world.number += 1
                 standing = world.controller.orders.standing
                 identity = standing[nth % len(standing)].order.id if standing else "none"
-                world.ask(End(world.number, identity, "bo", "done", world.controller.orders.version))
+                world.ask(EndOrder(world.number, identity, "bo", "done", world.controller.orders.version))
             case ("health", str(region), bool(up)):
                 world.up[region] = up
                 world.wait(6, 0)

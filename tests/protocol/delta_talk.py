@@ -17,8 +17,6 @@ from xds_server.protocol.events import Event, Identified
 from xds_server.protocol.sharing import Sharing
 from xds_server.snapshot.resource import Snapshot
 
-BY_NAME = "ERS"
-
 
 class DeltaPeer:
     """A client of one stream. It remembers what it was sent, as Envoy does: versions by name, of what it accepted."""

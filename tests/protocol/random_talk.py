@@ -51,7 +51,7 @@ class Talk:
         self.server_sends()
 
     def server_sends(self) -> None:
-        if self.stream.identified:
+        if self.stream.status():
             self.down.extend(response.encode() for response in self.stream.offer(self.snapshot))
 
     def envoy_takes_one(self) -> None:

@@ -91,7 +91,7 @@ class NamedTalk(ABC):
         self.snapshot = world(*(f"{name}={self.rng.choice('12')}" for name in names))
 
     def sends(self) -> None:
-        if self.stream.identified:
+        if self.stream.status():
             self.down.extend(response.encode() for response in self.stream.offer(self.snapshot))
 
     def takes(self) -> None:

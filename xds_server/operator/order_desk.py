@@ -23,7 +23,7 @@ from xds_server.orders.codec import to_json
 from xds_server.orders.preview import Effect, preview, preview_end
 from xds_server.orders.safety import refusals, wrong
 from xds_server.orders.schedule import due
-from xds_server.orders.types import Answer, End, Kind, Order, Orders, Place, Request
+from xds_server.orders.types import Answer, EndOrder, Kind, Order, Orders, PlaceOrder, Request
 from xds_server.policy.types import Policy
 
 ANSWER_WITHIN_S = 10.0
@@ -131,11 +131,11 @@ class OrderDesk:
 
     async def place(self, wanted: Draft) -> Answer:
         """Have an order placed. Raises UnansweredError."""
-        return await self._ask(lambda number: Place(number, wanted.order, self.offset, wanted.if_version))
+        return await self._ask(lambda number: PlaceOrder(number, wanted.order, self.offset, wanted.if_version))
 
     async def end(self, identity: str, author: str, reason: str, if_version: int | None) -> Answer:
         """Have an order ended. Raises UnansweredError."""
-        return await self._ask(lambda number: End(number, identity, author, reason, if_version))
+        return await self._ask(lambda number: EndOrder(number, identity, author, reason, if_version))
 
     async def _ask(self, make: Callable[[int], Request]) -> Answer:
         self._numbers += 1

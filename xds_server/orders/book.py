@@ -22,14 +22,14 @@ from xds_server.orders.preview import preview
 from xds_server.orders.types import (
     MOST_ENDED,
     Answer,
-    End,
     Ended,
+    EndOrder,
     Held,
     Kind,
     Order,
     Orders,
     Phase,
-    Place,
+    PlaceOrder,
     Report,
     Request,
     Result,
@@ -91,12 +91,12 @@ class OrderBook:
 
     def take(self, request: Request, policy: Policy, cases: Cases, now: float) -> Answer:
         """Carry out a request, or say why not."""
-        if isinstance(request, Place):
+        if isinstance(request, PlaceOrder):
             self._offset = request.wall_offset
             return self._place(request, policy, cases, now)
         return self._end(request, now)
 
-    def _place(self, request: Place, policy: Policy, cases: Cases, now: float) -> Answer:
+    def _place(self, request: PlaceOrder, policy: Policy, cases: Cases, now: float) -> Answer:
         order = request.order
         same = next((one for one in self.orders.standing if one.order.place == order.place), None)
         if mistakes := tuple(safety.wrong(order, policy)):
@@ -143,7 +143,7 @@ class OrderBook:
         wider = (o.moved for o in others if o.order.service in {"", order.service})
         return max([same.moved if same is not None else 0.0, *wider])
 
-    def _end(self, request: End, now: float) -> Answer:
+    def _end(self, request: EndOrder, now: float) -> Answer:
         one = next((one for one in self.orders.standing if one.order.id == request.id), None)
         if one is None:
             if any(ended.standing.order.id == request.id for ended in self.orders.ended):

@@ -140,7 +140,7 @@ class Orders:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PlaceOrder:
     """An operator wants an order. `wall_offset` is seconds since 1970 less the controller's clock.
 
     `if_version`, if it is given, must be that of the orders in force; to replace an order it must be given.
@@ -153,7 +153,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class EndOrder:
     """An operator wants an order to end."""
 
     number: int
@@ -163,7 +163,7 @@ class End:
     if_version: int | None = None
 
 
-Request = Place | End
+Request = PlaceOrder | EndOrder
 
 
 class Result(StrEnum):

@@ -96,11 +96,6 @@ class Conversation(ABC, Generic[R, S]):
         self._now = 0.0
 
     @property
-    def identified(self) -> bool:
-        """Return whether the first request has come."""
-        return self._node is not None
-
-    @property
     def claims(self) -> bool:
         """Return whether the client has said, and it is not yet settled, that it has something already."""
         return any(state.claim for state in self._order)
