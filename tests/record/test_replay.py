@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.record.world import REGISTRY, Life, policy, record
+from xds_server.commands.replay_words import comparison_json, comparison_lines
 from xds_server.controller import Controller
 from xds_server.model import TOTAL_WEIGHT
 from xds_server.record.capture import capture, revive
@@ -70,10 +71,24 @@ def test_another_policy_shows_what_would_have_been() -> None:
     assert other.changes
     moved = [change for change in other.changes if change.would is not None and change.was is not None]
     east = moved[-1].regions.index("east")
-    assert min(change.would[east] for change in moved if change.view == "east" and change.would) < TOTAL_WEIGHT
+    assert min(change.would.weights[east] for change in moved if change.view == "east" and change.would) < TOTAL_WEIGHT
     assert len(same.changes) < len(other.changes)
     assert other.unseen == ()
     assert other.began < other.ended
+
+
+def test_another_policy_shows_what_would_have_been_refused() -> None:
+    tape = record(5, 60, every=1000)
+    tight = what_if(tape.entries(), policy(east=100, drain="true"))
+    refusing = what_if(tape.entries(), policy(east=100, drain="true", mode="shed"))
+    assert not any(change.would.refused for change in tight.changes if change.would)
+    assert any(change.would.refused > 20 for change in refusing.changes if change.would)
+    assert not any(change.was.refused for change in refusing.changes if change.was)
+    lines = list(comparison_lines(refusing))
+    assert any(line.endswith("refused") for line in lines)
+    assert any(" 0% → " in line and line.endswith("%") for line in lines)
+    refused = comparison_json(refusing)["changes"][0]["refused"]
+    assert (refused["was"]["percent"], refused["would"]["classes"]) == (0, {})
 
 
 def test_a_torn_tail_costs_only_what_was_written_last() -> None:

@@ -21,7 +21,7 @@ REGISTRY = registry()
 REGIONS = ("east", "west", "south")
 
 
-def policy(*, east: int = 1000, hosts: str = "shop.demo", drain: str = "false") -> Policy:
+def policy(*, east: int = 1000, hosts: str = "shop.demo", drain: str = "false", mode: str = "spread") -> Policy:
     text = f"""
 version: 1
 regions:
@@ -33,6 +33,7 @@ rollout: {{canary: 50%, timeout: 5s}}
 services:
   shop:
     hosts: [{hosts}]
+    overload: {{mode: {mode}}}
     demand: {{east: 700, west: 300, south: 100}}
     deployments:
       east: {{capacity: {east}, endpoints: ["10.0.0.1:80", "shop.east:80"]}}

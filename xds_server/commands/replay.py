@@ -33,8 +33,8 @@ def replay(*, log: Path, other: Path | None, as_json: bool) -> None:
     """Run the record in LOG again: a state directory, the record's directory in it, or one segment.
 
     The same engine on the same inputs must decide the same, byte for byte. Prints the events and, if there is one, the
-    first difference; then exits 1. With --policy nothing is checked: it prints from when to when the weights would have
-    been others, for each service and view.
+    first difference; then exits 1. With --policy nothing is checked: it prints from when to when the weights, and what
+    is refused, would have been others, for each service and view.
     """
     notes: list[str] = []
     try:

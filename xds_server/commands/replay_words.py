@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from xds_server.model import TOTAL_WEIGHT, Row
-from xds_server.record.replay import Change, Comparison, Run
+from xds_server.model import TOTAL_WEIGHT
+from xds_server.record.replay import Change, Comparison, InForce, Run
 from xds_server.screens.printable import plain
 
 Json = dict[str, Any]
@@ -72,7 +72,7 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
         yield f"no evidence in the record, taken for healthy: {', '.join(found.unseen)}"
     places = sorted({(change.service, change.view) for change in found.changes})
     if not places:
-        yield "the weights would have been the same"
+        yield "the weights, and what is refused, would have been the same"
     for service, view in places:
         changes = [change for change in found.changes if (change.service, change.view) == (service, view)]
         yield ""
@@ -83,16 +83,24 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
 def _table(changes: Sequence[Change]) -> Iterator[str]:
     used = [r for r in range(len(changes[0].regions)) if any(_weight(c.was, r) or _weight(c.would, r) for c in changes)]
     names = [changes[0].regions[r] for r in used]
+    refusing = any(_refused(change.was) or _refused(change.would) for change in changes)
     width = max(11, *map(len, names))
-    yield f"  {'':21}  " + "  ".join(name.rjust(width) for name in names)
+    yield f"  {'':21}  " + "  ".join(name.rjust(width) for name in [*names, *(["refused"] if refusing else [])])
     for change in changes:
         cells = [_cell(_weight(change.was, r), _weight(change.would, r)).rjust(width) for r in used]
+        if refusing:
+            was, would = (f"{_refused(found)}%" for found in (change.was, change.would))
+            cells.append((was if was == would else f"{was} → {would}").rjust(width))
         same = "  the same again" if change.was == change.would else ""
         yield f"  {clock(change.wall)}  {'  '.join(cells)}{same}"
 
 
-def _weight(row: Row | None, region: int) -> int:
-    return row[region] if row is not None else 0
+def _weight(found: InForce | None, region: int) -> int:
+    return found.weights[region] if found is not None else 0
+
+
+def _refused(found: InForce | None) -> int:
+    return found.refused if found is not None else 0
 
 
 def _cell(was: int, would: int) -> str:
@@ -104,7 +112,7 @@ def _percent(weight: int) -> str:
 
 
 def comparison_json(found: Comparison) -> Json:
-    """Return the same as JSON; weights out of 10,000."""
+    """Return the same as JSON; weights out of 10,000, what is refused in percent."""
     return {
         "began": found.began,
         "ended": found.ended,
@@ -116,11 +124,17 @@ def comparison_json(found: Comparison) -> Json:
                 "view": change.view,
                 "was": _row_json(change.regions, change.was),
                 "would": _row_json(change.regions, change.would),
+                "refused": {"was": _refused_json(change.was), "would": _refused_json(change.would)},
             }
             for change in found.changes
         ],
     }
 
 
-def _row_json(regions: Sequence[str], row: Row | None) -> dict[str, int] | None:
-    return None if row is None else dict(zip(regions, row, strict=True))
+def _row_json(regions: Sequence[str], found: InForce | None) -> dict[str, int] | None:
+    return None if found is None else dict(zip(regions, found.weights, strict=True))
+
+
+def _refused_json(found: InForce | None) -> Json:
+    classes = found.classes if found is not None else ()
+    return {"percent": _refused(found), "classes": dict(classes)}

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from xds_server.controller import Controller
-from xds_server.model import Decision, Event, Row
+from xds_server.model import Decision, Event, Row, ShedClass
 from xds_server.policy.types import Policy
 from xds_server.record.fingerprint import Fingerprint, Fingerprints, parts_that_differ
 from xds_server.record.segment import Start, Step
@@ -111,19 +112,27 @@ def _replay_step(run: Run, controller: Controller, step: Step, fingerprints: Fin
     run.events.extend((clock.wall(event.at), event) for event in outcome.events)
 
 
+class InForce(NamedTuple):
+    """The weights of one view, and what it refuses: the percentage of its requests, and of which classes."""
+
+    weights: Row
+    refused: int = 0
+    classes: tuple[ShedClass, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From a moment on: the weights of one view as they were and as they would have been. None: none in force.
+    """From a moment on: what was in force for one view and what would have been. None: nothing.
 
-    `regions` are those of both policies. Equal rows say that the two agree again.
+    `regions` are those of both policies. If both are equal the two agree again.
     """
 
     wall: float
     service: str
     view: str
     regions: tuple[str, ...]
-    was: Row | None
-    would: Row | None
+    was: InForce | None
+    would: InForce | None
 
 
 @dataclass
@@ -137,7 +146,7 @@ class Comparison:
 
 
 def what_if(entries: Iterable[Entry], policy: Policy) -> Comparison:
-    """Run the record under its own policies and under another one; return where the weights differ."""
+    """Run the record under its own policies and under another one; return where it differs what is in force."""
     result = Comparison()
     seen: set[tuple[str, str]] = set()
     for start, steps in runs(entries):
@@ -146,7 +155,7 @@ def what_if(entries: Iterable[Entry], policy: Policy) -> Comparison:
         actual: Controller = start.controller
         other = Controller(actual.memory())
         other.step(Inputs(policy=policy), start.at)
-        differing: dict[tuple[str, str], tuple[Row | None, Row | None]] = {}
+        differing: dict[tuple[str, str], tuple[InForce | None, InForce | None]] = {}
         for step in steps:
             actual.step(step.inputs, step.now)
             other.step(_evidence(step.inputs), step.now)
@@ -167,7 +176,7 @@ def _evidence(inputs: Inputs) -> Inputs:
 def _changes(
     actual: Decision | None,
     other: Decision | None,
-    known: dict[tuple[str, str], tuple[Row | None, Row | None]],
+    known: dict[tuple[str, str], tuple[InForce | None, InForce | None]],
     wall: float,
 ) -> Iterator[Change]:
     """Yield what differs otherwise than before, and what has come to agree; nothing before the first decision."""
@@ -186,11 +195,14 @@ def _changes(
         yield Change(wall, *place, regions, *pair)
 
 
-def _rows(decision: Decision | None, regions: tuple[str, ...]) -> dict[tuple[str, str], Row]:
-    """Return the weights of every service and view, over these regions."""
-    rows: dict[tuple[str, str], Row] = {}
+def _rows(decision: Decision | None, regions: tuple[str, ...]) -> dict[tuple[str, str], InForce]:
+    """Return what is in force for every service and view, over these regions."""
+    rows: dict[tuple[str, str], InForce] = {}
     for service in decision.services if decision is not None else ():
-        for view, row in zip(service.regions, service.weights, strict=True):
+        sheds = service.shed or (None,) * len(service.regions)
+        for view, row, shed in zip(service.regions, service.weights, sheds, strict=True):
             shares = dict(zip(service.regions, row, strict=True))
-            rows[service.service, view] = tuple(shares.get(region, 0) for region in regions)
+            weights = tuple(shares.get(region, 0) for region in regions)
+            refused = (shed.percent, shed.classes) if shed else (0, ())
+            rows[service.service, view] = InForce(weights, *refused)
     return rows
