@@ -48,7 +48,8 @@ def test_a_listener_that_one_envoy_cannot_bind_stays_with_the_others(tmp_path: P
         stack.enter_context(closing(scene.taken))
         ports = stack.enter_context(closing(Ports(1, random.Random())))
         scene.listen_on(ports.numbers[0])
-        control_plane = scene.serve()
+        (tmp_path / "resources").mkdir()
+        control_plane = scene.serve("--resources", str(tmp_path / "resources"))
         stack.callback(control_plane.stop)
         good = []
         for number in range(LEAST):
