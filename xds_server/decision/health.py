@@ -27,14 +27,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from xds_server.decision.agenda import Agenda
-from xds_server.decision.agents import AgentBook, Claim
-from xds_server.decision.demand import demand_rps
+from xds_server.decision.agents import AgentBook
 from xds_server.decision.doubt import Case, at_once_s, doubted, fell
 from xds_server.decision.evidence import MONITOR, EndpointBook
 from xds_server.decision.health_words import Account, verdict_event
 from xds_server.decision.jury import Hearing, Jury, Seat
 from xds_server.decision.links import LinkBook, Links, Said
 from xds_server.decision.measured import NOTHING_MEASURED, Measured
+from xds_server.decision.survey import Survey
 from xds_server.decision.traffic import TrafficBook
 from xds_server.decision.verdicts import (
     STEP,
@@ -61,9 +61,6 @@ from xds_server.model import (
     Verdict,
 )
 from xds_server.policy.types import Policy, Service
-
-LATENCY_MATTERS_MS = 5.0
-CAPACITY_MATTERS = 0.05
 
 
 class HealthBook:
@@ -299,52 +296,12 @@ class HealthBook:
     def _measure(self, service: str, now: float) -> bool:
         """Bring what is measured of a service up to date; True if it changed."""
         before = self.measured(service)
-        regions = sorted(self._services[service].deployments)
-        stated = zip(self._views, demand_rps(self._services[service], self._views), strict=True)
-        demand = {
-            view: measured
-            for view, rps in stated
-            if (measured := self.traffic.demand_rps(service, view, rps, now)) is not None
-        }
-        latency = {
-            (view, region): _steady(before.latency_ms.get((view, region)), ms)
-            for region in regions
-            for view in self.traffic.views(Place(service, region))
-            if (ms := self.traffic.latency.distance_ms(view, Place(service, region))) is not None
-        }
-        links = {region: Place(service, region) for region in regions}
-        cuts = frozenset((view, region) for region, place in links.items() for view in self._links.cut(place))
-        back = {
-            (v, region): ramp for region, place in links.items() for v, ramp in self._links.returning(place).items()
-        }
-        judged = frozenset(region for region, place in links.items() if place in self._jury.undecided)
-        claims = self._capacity(service, now)
-        after = Measured(
-            demand,
-            {**before.latency_ms, **latency},
-            cuts,
-            {region: claim.rps for region, claim in claims.items()},
-            returning=back,
-            judged=judged,
-            told=tuple(cut for place in links.values() for cut in self._links.told(place)),
-            capacity_why={region: claim.why for region, claim in claims.items() if claim.why},
-        )
+        survey = Survey(self._views, self.traffic, self._links, self._agents, self._jury.undecided)
+        after = survey.of(self._services[service], before, now)
         if after == before:
             return False
         self._measured[service] = after
         return True
-
-    def _capacity(self, service: str, now: float) -> Mapping[str, Claim]:
-        """Return the capacity of the regions of which agents report it, and who says so."""
-        before, found = self.measured(service), {}
-        for region, deployment in self._services[service].deployments.items():
-            place = Place(service, region)
-            self._agents.follow_load(place, self.traffic.load_rps(place, now), now)
-            claim = self._agents.capacity(place, deployment.capacity_rps, now)
-            if claim is not None:
-                rps = _coarse(before.capacity_rps.get(region), claim.rps)
-                found[region] = claim if rps == claim.rps else Claim(rps, before.capacity_why.get(region, ""))
-        return found
 
     def _follow_links(self, place: Place, heard: Hearing, now: float) -> list[Event]:
         """Bring the cut links of a place up to date; return what is news."""
@@ -388,15 +345,3 @@ class HealthBook:
         instead = doubted(case, since, now)
         proposed |= instead
         self._agenda.touch(case.waiting | case.pending | instead.keys())
-
-
-def _coarse(before: float | None, rps: float) -> float:
-    """Return a capacity that moves only when the difference matters."""
-    return before if before is not None and abs(rps - before) <= CAPACITY_MATTERS * before else rps
-
-
-def _steady(before: float | None, ms: float) -> float:
-    """Return a latency that moves only when the difference matters, in whole milliseconds."""
-    return (
-        before if before is not None and abs(ms - before) <= max(LATENCY_MATTERS_MS, 0.1 * before) else float(round(ms))
-    )

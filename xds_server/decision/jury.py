@@ -8,7 +8,7 @@ look no less often, and without it each would be a cut link for a moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from xds_server.decision.verdicts import Place
@@ -61,7 +61,7 @@ class Jury:
         self._borne_out &= places
 
     @property
-    def undecided(self) -> Iterable[Place]:
+    def undecided(self) -> Container[Place]:
         """Return the places of which a decision waits for words."""
         return self._pending_since.keys()
 
