@@ -135,11 +135,21 @@ def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
     (tmp_path / "00000001.rec").write_text("hello")
     result = run("replay", tmp_path)
     assert result.exit_code == 1
-    assert "not a record of this version" in result.output
+    assert "00000001.rec: not a record, or not one of this version" in result.output
     assert policy().services
 
 
-def test_an_empty_directory_holds_no_record(tmp_path: Path) -> None:
-    result = run("replay", tmp_path)
+@pytest.mark.parametrize("under", [(), ("--policy", "examples/policy.yaml")])
+def test_where_there_is_no_record_nothing_is_said_of_it(tmp_path: Path, under: tuple[str, ...]) -> None:
+    result = run("replay", tmp_path, *under)
     assert result.exit_code == 1
-    assert "nothing in the record" in result.output
+    assert f"{tmp_path}: no record: `xds-server serve --state-dir DIR` keeps one" in result.output
+    (tmp_path / "00000001.rec").write_bytes(b"xds-serv")
+    assert "no record: 00000001.rec: nothing in it yet" in run("replay", tmp_path, *under).output
+
+
+def test_a_segment_that_was_only_begun_does_not_spoil_those_before_it(log: Path) -> None:
+    (log / "record" / "00000003.rec").touch()
+    result = run("replay", log)
+    assert result.exit_code == 0, result.output
+    assert "note: 00000003.rec: nothing in it yet" in result.output

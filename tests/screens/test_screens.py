@@ -72,7 +72,7 @@ checkout from     ap-southeast-1  eu-west-1  sa-east-1  us-east-1  demand
   us-east-1                    0       30 %          0       70 %   100/s
   load/capacity        100/1,000  100/1,000  100/1,000  100/1,000"""
     )
-    assert lines[0].endswith("policy abc, 1 clients, 1 behind, 1 rejecting")
+    assert lines[0].endswith("policy abc, 1 client, 1 behind, 1 rejecting")
 
 
 def test_a_policy_on_trial_stands_below_the_one_in_force() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
 from xds_server.record.replay import Comparison, Run, what_if
 from xds_server.record.replay import replay as replay_runs
+from xds_server.record.segment import Start, Step
 from xds_server.record.values import UnreadableError
 from xds_server.snapshot.tls import with_file_names
 from xds_server.store.record_files import read
@@ -39,10 +41,10 @@ def replay(*, log: Path, other: Path | None, as_json: bool) -> None:
     notes: list[str] = []
     try:
         if other is None:
-            runs = list(replay_runs(read(log, notes)))
+            runs = list(replay_runs(_entries(log, notes)))
             _show_runs(runs, as_json=as_json)
         else:
-            _show_comparison(what_if(read(log, notes), _policy(other)), as_json=as_json)
+            _show_comparison(what_if(_entries(log, notes), _policy(other)), as_json=as_json)
             runs = []
     except UnreadableError as error:
         raise click.ClickException(str(error)) from error
@@ -54,9 +56,18 @@ def replay(*, log: Path, other: Path | None, as_json: bool) -> None:
         sys.exit(1)
 
 
+def _entries(log: Path, notes: list[str]) -> Iterator[Start | Step]:
+    """Yield what is recorded; a click error if that is nothing."""
+    nothing = True
+    for entry in read(log, notes):
+        nothing = False
+        yield entry
+    if nothing:
+        why = "; ".join(notes) or "`xds-server serve --state-dir DIR` keeps one in DIR/record"
+        raise click.ClickException(f"{log}: no record: {why}")
+
+
 def _show_runs(runs: list[Run], *, as_json: bool) -> None:
-    if not runs:
-        raise click.ClickException("there is nothing in the record")
     click.echo(json.dumps(runs_json(runs), indent=2) if as_json else "\n".join(run_lines(runs)))
     if any(run.version != __version__ and run.difference is not None for run in runs):
         click.echo(f"note: this is version {__version__}; another version may decide otherwise", err=True)

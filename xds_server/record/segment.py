@@ -97,7 +97,7 @@ class SegmentReader:
 
     def __init__(self, content: bytes, registry: Registry) -> None:
         if not content.startswith(MAGIC):
-            raise UnreadableError("not a record of this version")
+            raise UnreadableError("not a record, or not one of this version")
         self._content = content
         self._decoder = Decoder(registry)
         self.tail = ""

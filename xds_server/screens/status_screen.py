@@ -64,7 +64,10 @@ def status_screen(
 def _head(status: Json) -> Iterator[str]:
     clients = status["clients"]
     policy = status["policy"]
-    told = [f"policy {policy['digest'] or 'none'}", f"{clients['connected']} clients"]
+    told = [
+        f"policy {policy['digest'] or 'none'}",
+        f"{clients['connected']} client{'s' if clients['connected'] != 1 else ''}",
+    ]
     told += [f"{clients[name]} {name}" for name in ("behind", "rejecting") if clients[name]]
     yield plain(f"xds-server {status['version']}: {', '.join(told)}")
     if policy["trial"]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import xds_server
-from xds_server.record.segment import SegmentReader, Start, Step
+from xds_server.record.segment import MAGIC, SegmentReader, Start, Step
 from xds_server.record.values import Registry, UnreadableError
 
 RECORD = "record"
@@ -54,8 +54,12 @@ def read(where: Path, notes: list[str]) -> Iterator[Start | Step]:
     """
     known = registry()
     for path in _paths(where):
-        reader = SegmentReader(path.read_bytes(), known)
+        content = path.read_bytes()
+        if len(content) < len(MAGIC) and MAGIC.startswith(content):
+            notes.append(f"{path.name}: nothing in it yet")
+            continue
         try:
+            reader = SegmentReader(content, known)
             yield from reader.read()
         except UnreadableError as error:
             raise UnreadableError(f"{path}: {error}") from error
