@@ -23,6 +23,7 @@ ABOVE_THE_LINE = {
     "histogram": set(),
     "orders": {"model", "policy", "decision"},
     "step": {"model", "policy", "decision", "orders", "snapshot", "rollout"},
+    "inbox": {"model", "policy", "orders", "rollout", "step"},
     "controller": {"model", "policy", "decision", "orders", "snapshot", "rollout", "step"},
     "record": {"model", "policy", "orders", "snapshot", "rollout", "step", "controller"},
 }
@@ -48,7 +49,7 @@ BELOW_THE_LINE = {
         "orders",
     },
     "store": {"model", "policy", "decision", "step", "controller", "record"},
-    "control_loop": {"model", "policy", "step", "controller", "orders", "rollout"},
+    "control_loop": {"model", "snapshot", "step", "controller", "inbox", "orders", "rollout"},
     "demo": {"model", "policy"},
     "break_glass": {"model", "policy", "step", "controller", "rollout", "snapshot", "store"},
     "serving": {"model", "snapshot", "protocol", "transport"},

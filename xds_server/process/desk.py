@@ -103,8 +103,7 @@ class Desk:
         self._edits = Edits(str(options.policy))
         self._ready = asyncio.Event()
         self.xds = self._xds_port(options)
-        self._loop.behind = self.xds.behind
-        self._loop.accepting = lambda what: self.xds.accepting(*what)
+        self._loop.audience = self.xds
         self._access = AdminAccess(options.access, self._tell, self._metrics.admin_denied, time.time, now)
         self.admin = AdminServer(
             self, *options.admin, options.admin_names, door=self._access.door, https=self._access.https
