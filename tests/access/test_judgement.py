@@ -63,7 +63,9 @@ def test_what_is_open_is_little_and_what_nobody_thought_of_is_closed() -> None:
         (Guard(TOKENS, certificates=True), [], "rob", "role"),
     ],
 )
-def test_who_may_view(guard: Guard, headers: list[str], certificate: str | None, expected: str | None) -> None:
+def test_a_reader_needs_a_token_or_a_certificate_where_either_is_asked_for(
+    guard: Guard, headers: list[str], certificate: str | None, expected: str | None
+) -> None:
     found = judge(guard, Role.VIEW, headers, certificate)
     assert (found.why if isinstance(found, Denied) else found and found.name) == expected
 

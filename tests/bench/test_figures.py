@@ -18,7 +18,7 @@ def test_a_figure_is_the_median_of_its_runs_and_is_held_to_its_reach() -> None:
     assert FAST.met is None
 
 
-def test_the_table_reads() -> None:
+def test_the_table_lists_benchmarks_with_their_figures_and_notes() -> None:
     assert table(RESULTS).splitlines() == [
         "what            median    min    max  unit  reach  met",
         "--------------  ------  -----  -----  ----  -----  ---",

@@ -23,7 +23,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", [name for name in BENCHMARKS if name not in SAME_CODE])
-def test_it_runs(name: str, tmp_path: Path) -> None:
+def test_each_benchmark_runs_and_writes_its_figures(name: str, tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     ended = bench("--quick", "--only", name, "--out", str(out))
     assert ended.returncode == 0, ended.stdout + ended.stderr

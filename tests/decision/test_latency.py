@@ -133,7 +133,7 @@ def test_bounds_hold_what_they_bound() -> None:
     assert outside["p99"] <= 10
 
 
-def test_bounds_of_little() -> None:
+def test_of_little_data_the_bounds_are_wide() -> None:
     assert (at_least(0, 0), at_most(0, 0)) == (0.0, 1.0)
     assert at_least(5, 5) < 0.5
     assert at_most(0, 20) > 0.25

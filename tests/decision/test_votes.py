@@ -46,7 +46,9 @@ def all_words(*words: Word | None) -> Iterator[tuple[Word | None, dict[str, Word
         (False, {"us": False}, Fused(down=True)),
     ],
 )
-def test_votes(monitor: bool | None, seen: dict[str, bool], fused: Fused) -> None:
+def test_down_for_all_who_look_is_down_and_down_for_some_is_cut_from_them(
+    monitor: bool | None, seen: dict[str, bool], fused: Fused
+) -> None:
     assert fuse(said(monitor), {view: WORDS[up] for view, up in seen.items()}, VIEWS) == fused
 
 

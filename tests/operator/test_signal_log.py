@@ -59,7 +59,7 @@ def test_what_nobody_repeats_is_gone_and_an_agents_word_with_its_time() -> None:
 
 
 @in_loop
-async def test_it_is_served() -> None:
+async def test_what_sources_last_said_is_served() -> None:
     process = Process()
     process.said.add(LOAD)
     async with serving(process) as site:

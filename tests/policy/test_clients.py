@@ -101,7 +101,7 @@ def test_names_are_shown_short() -> None:
     assert len(shown(("a" * 1_000,))) < 250
 
 
-def test_a_policy_is_read() -> None:
+def test_clients_are_read_from_a_policy() -> None:
     text = (
         REST + "clients: [{identity: spiffe://d/*, regions: [us-east-1], nodes: [b-*, a], agent: true}, {identity: x}]"
     )
@@ -122,7 +122,7 @@ def test_a_policy_is_read() -> None:
         ("{identity: x, nodes: ['a b']}", 'clients[0].nodes[0]: "a b" is not a pattern of node ids'),
     ],
 )
-def test_mistakes_are_named(entry: str, problem: str) -> None:
+def test_mistakes_in_clients_are_named(entry: str, problem: str) -> None:
     with pytest.raises(PolicyError) as caught:
         parse(REST + f"clients: [{entry}]", "p")
     assert problem in str(caught.value)

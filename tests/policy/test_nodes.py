@@ -34,11 +34,11 @@ def test_nodes_know_where_they_stand() -> None:
         ("a: é\x00", "x:1:5: policy: the character U+0000 is not allowed in YAML; remove it"),
     ],
 )
-def test_what_is_not_text(text: str | bytes, message: str) -> None:
+def test_bytes_and_characters_that_are_no_text_are_refused_with_their_place(text: str | bytes, message: str) -> None:
     assert refusal(text) == message
 
 
-def test_size() -> None:
+def test_a_text_that_is_too_large_is_refused() -> None:
     filler = "a: 1 #" + "é" * ((nodes.MAX_BYTES - 6) // 2)
     assert len(filler.encode()) == nodes.MAX_BYTES
     assert compose(filler, "x")[0] is not None
@@ -47,7 +47,7 @@ def test_size() -> None:
     assert refusal((filler + "#").encode()) == message
 
 
-def test_depth() -> None:
+def test_nesting_that_is_too_deep_is_refused_before_it_is_followed() -> None:
     deepest = "[" * nodes.MAX_DEPTH
     assert compose(deepest + "]" * nodes.MAX_DEPTH, "x")[0] is not None
     message = f"x:1:{nodes.MAX_DEPTH + 1}: policy: nested more than 32 levels deep; a policy needs 7"
@@ -63,7 +63,7 @@ def bomb(levels: int) -> str:
     return "\n".join(lines)
 
 
-def test_aliases_that_multiply() -> None:
+def test_aliases_that_multiply_are_refused_before_they_are_expanded() -> None:
     assert compose(bomb(4), "x")[0] is not None
     assert refusal(bomb(6)).endswith(
         "more than 1,000,000 values (what an alias names counts each time); split the policy"

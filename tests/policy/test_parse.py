@@ -95,7 +95,7 @@ def test_how_a_policy_comes_to_the_fleet() -> None:
     assert parse(SMALL + "rollout: {timeout: 2m}\n", "x").policy.rollout == Rollout(timeout_ms=120_000)
 
 
-def test_ranges_of_statuses() -> None:
+def test_statuses_may_be_single_or_ranges() -> None:
     text = SMALL + "defaults: {health: {statuses: [200-202, 404, '500-501']}}\n"
     health = parse(text, "x").policy.services["Shop"].health
     assert health.statuses == {200, 201, 202, 404, 500, 501}
@@ -134,7 +134,7 @@ def shuffled(value: Any, rng: random.Random) -> Any:
 
 
 @pytest.mark.parametrize("name", ["policy.yaml", "fleets.yaml"])
-def test_order_has_no_meaning(name: str) -> None:
+def test_the_order_of_keys_and_lists_has_no_meaning(name: str) -> None:
     original = policy(name)
     rng = random.Random(7)
     for _ in range(20):

@@ -70,19 +70,19 @@ def outcome(text: str | bytes) -> Parsed | None:
 
 @given(st.text(max_size=200))
 @settings(deadline=None)
-def test_any_text(text: str) -> None:
+def test_any_text_is_a_policy_or_errors_with_places(text: str) -> None:
     outcome(text)
 
 
 @given(st.binary(max_size=100))
 @settings(deadline=None)
-def test_any_bytes(data: bytes) -> None:
+def test_any_bytes_are_a_policy_or_errors_with_places(data: bytes) -> None:
     outcome(data)
 
 
 @given(st.lists(st.sampled_from(TOKENS), max_size=40))
 @settings(deadline=None)
-def test_any_tokens(tokens: list[str]) -> None:
+def test_any_row_of_tokens_is_a_policy_or_errors_with_places(tokens: list[str]) -> None:
     outcome("".join(tokens))
 
 

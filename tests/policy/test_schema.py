@@ -45,7 +45,7 @@ def errors(policy: Any) -> list[str]:
     return [error.message for error in jsonschema.Draft202012Validator(schema()).iter_errors(policy)]
 
 
-def test_it_is_a_schema() -> None:
+def test_the_schema_is_valid_json_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(schema())
 
 
@@ -70,7 +70,7 @@ def test_there_are_examples() -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), BAD, ids=[text for text, _ in BAD])
-def test_mistakes_are_seen(text: str, message: str) -> None:
+def test_a_mistake_in_a_policy_is_one_error_of_the_schema(text: str, message: str) -> None:
     assert errors(BASE) == []
     found = errors(BASE | yaml.safe_load(text))
     assert len(found) == 1

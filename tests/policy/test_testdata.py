@@ -30,7 +30,7 @@ def run(block: str) -> str:
 
 
 @pytest.mark.parametrize("path", sorted(TESTDATA.glob("*.txt")), ids=lambda path: path.stem)
-def test_what_is_said(path: Path, request: pytest.FixtureRequest) -> None:
+def test_what_is_said_of_each_text_is_as_on_file(path: Path, request: pytest.FixtureRequest) -> None:
     before = path.read_text()
     after = "\n".join(run(block) for block in before.removeprefix("== ").split("\n== "))
     if request.config.getoption("--rewrite"):

@@ -49,7 +49,7 @@ def test_probes_speak_what_the_service_speaks_unless_told_otherwise() -> None:
         ("tls: {ca: a, cert: b}", "a:1", "services.s.tls.cert: unknown key"),
     ],
 )
-def test_mistakes_are_named(more: str, endpoint: str, problem: str) -> None:
+def test_mistakes_in_tls_are_named(more: str, endpoint: str, problem: str) -> None:
     with pytest.raises(PolicyError) as caught:
         read(more, endpoint)
     assert problem in str(caught.value)

@@ -50,7 +50,7 @@ GOOD: list[tuple[Callable[[str], Any], str, Any]] = [
 
 
 @pytest.mark.parametrize(("convert", "text", "value"), GOOD, ids=[f"{c.__name__} {text}" for c, text, _ in GOOD])
-def test_good_values(convert: Callable[[str], Any], text: str, value: Any) -> None:
+def test_a_good_text_becomes_its_value(convert: Callable[[str], Any], text: str, value: Any) -> None:
     assert convert(text) == value
 
 

@@ -42,7 +42,7 @@ def test_a_node_that_says_too_much_is_refused(said: base_pb2.Node) -> None:
 
 
 @pytest.mark.parametrize("field", ["type_url", "version_info", "response_nonce"])
-def test_so_is_a_request(field: str) -> None:
+def test_a_request_that_says_too_much_is_refused(field: str) -> None:
     fields: dict[str, Any] = {field: LONG}
     with pytest.raises(ProtocolError, match=field):
         decode_request(discovery_pb2.DiscoveryRequest(**fields).SerializeToString(), with_node=False)

@@ -467,7 +467,7 @@ class TestVirtualHostsTogether:
         peer.settles(before)
         return peer
 
-    def test_one_change_moves_one(self) -> None:
+    def test_a_change_of_one_virtual_host_sends_it_alone(self) -> None:
         peer = self.on(self.BEFORE)
         assert peer.settles(world(*self.HOME, "V r/old=2 > C:a", "V r/other=1 > C:a", "V q/x=1 > C:a")) == [
             "V 6: r/old=2"

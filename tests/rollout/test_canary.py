@@ -46,7 +46,7 @@ def test_promoted_when_all_have_acknowledged() -> None:
     assert ended.promoted
 
 
-def test_others_have_no_say() -> None:
+def test_who_is_not_in_the_cohort_has_no_say() -> None:
     begun = trial(fleet(4))
     outsider = next(stream for stream in fleet(4) if stream not in begun.members)
     assert settled(begun, outsider) is begun

@@ -123,7 +123,7 @@ def test_all_is_taken_or_nothing_with_every_reason() -> None:
     assert [problem.partition(":")[0] for problem in problems] == ["reporter", "reports[1].region", "reports[2].health"]
 
 
-def test_how_many_is_bounded() -> None:
+def test_how_many_reports_come_at_once_is_bounded() -> None:
     one = {"region": "us-east-1", "health": 1}
     assert refused(json.dumps({"reporter": "r"})) == ("reports: 1 to 1000 are taken at once, not 0",)
     assert "not 1001" in refused(json.dumps({"reporter": "r", "reports": [one] * 1001}))[0]

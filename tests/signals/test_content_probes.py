@@ -133,6 +133,6 @@ async def test_a_bad_status_is_named_rather_than_its_body() -> None:
             assert (await probes.first(one)).detail == "HTTP 503"
 
 
-def test_status_bytes() -> None:
+def test_a_health_answer_is_read_from_its_bytes() -> None:
     assert [status_of(bytes((8, n))) for n in range(4)] == ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"]
     assert status_of(b"") == status_of(b"\x12\x01x") == "UNKNOWN"

@@ -82,7 +82,7 @@ async def test_a_configmap_swap_of_a_directory_link_is_a_change(tmp_path: Path) 
 
 
 @in_loop
-async def test_deletion_and_return(tmp_path: Path) -> None:
+async def test_a_file_that_is_deleted_and_comes_back_is_told_each_time(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_bytes(b"one")
     async with watching(path) as seen:

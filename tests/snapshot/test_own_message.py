@@ -251,7 +251,7 @@ MISTAKES = [
 @pytest.mark.parametrize(
     ("kind", "fields", "expected"), [m for m in MISTAKES if m[2]], ids=lambda value: str(value)[-40:]
 )
-def test_mistakes_are_named(kind: str, fields: str, expected: str) -> None:
+def test_mistakes_in_a_resource_are_named_with_their_path(kind: str, fields: str, expected: str) -> None:
     if kind.endswith("DataSource"):
         assert bad(kind, "inline_bytes: '@'") == ['x:2:15: m.inline_bytes: "@" stands here; write base64']
         return
