@@ -7,7 +7,7 @@ are prose. `pytest tests/decision --rewrite` writes the outcomes anew: read the 
     probes REGION=HOW …         from now on the endpoints there answer HOW: up, down, silent (no probe arrives), unwell
                                 (health checks are answered with 503, requests are served), or 1/2 (that many of them
                                 up); `*` is every region
-    signals KIND …              what there is besides probes: `hds` (every view's Envoys probe the regions), `live`
+    signals KIND …              what there is besides probes: `hds` (every view's Envoys probe the other regions), `live`
                                 (load reports and access logs of the traffic that the weights send);
                                 `monitor` says that `probes` below fools the control plane only, all else is well
     heard NAME …                only these are heard from now on: views, or `controlplane`; `*` is everybody
@@ -19,6 +19,7 @@ are prose. `pytest tests/decision --rewrite` writes the outcomes anew: read the 
     run DURATION                let time pass, with a probe of every endpoint each second; prints the events
     show                        prints verdicts, weights and their reasons, and the plans
     weights                     prints the verdicts and weights alone
+    verdicts                    prints the verdicts with their reasons
     restart                     a new controller with the memory of the old one as it is kept, and its orders
     order KIND KEY=VALUE …      an operator's order, by anna; `share.REGION=PART` for weights; prints the answer
     end ID [version=N]          ends it
@@ -156,6 +157,8 @@ class World:
             return list(_orders(self.controller.orders))
         if verb == "weights":
             return [line for s in (self.controller.decision or Decision((), ())).services for line in _weights(s)]
+        if verb == "verdicts":
+            return [line for s in (self.controller.decision or Decision((), ())).services for line in _verdicts(s)]
         if verb == "show":
             return self._show()
         raise ValueError(f"unknown command {verb!r}")
@@ -203,7 +206,7 @@ class World:
         policy = self.controller.policy
         assert policy is not None
         for view in policy.regions:
-            for target in sorted(self.targets):
+            for target in sorted(target for target in self.targets if target.region != view):
                 up = self._alive(view, target.region) and self._half(target) and self._how(target.region) != "unwell"
                 detail = "" if up else "no answer in 500 ms"
                 yield Observation(f"envoy-{view}", target, up, self.now, 1.0, detail, view)
@@ -322,6 +325,12 @@ def _report(now: float, reporter: str, region: str, *args: str) -> AgentReport:
         at=now,
         view=said.get("view", ""),
     )
+
+
+def _verdicts(s: ServiceDecision) -> Iterator[str]:
+    for region, verdict in zip(s.regions, s.verdicts, strict=True):
+        if verdict is not None:
+            yield f"{s.service} in {region}: {verdict.health}, {verdict.reason}"
 
 
 def _service(s: ServiceDecision) -> Iterator[str]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.world import FOUR, policy
 from xds_server.decision.apportion import apportion
+from xds_server.decision.decide import decide_service
+from xds_server.decision.frame import frame
 from xds_server.decision.half_open import trickle
+from xds_server.decision.measured import Measured
 from xds_server.model import TOTAL_WEIGHT, Health, Verdict
 
 healths = st.lists(st.sampled_from(Health), min_size=4, max_size=4)
@@ -45,3 +51,17 @@ def test_where_no_region_serves_nothing_is_added() -> None:
     assert trickle(0.01, ((0, 0),), verdicts([Health.DOWN, Health.DOWN]), (), ()) == ()
     held = ((6_000, 4_000),)
     assert trickle(0.01, held, verdicts([Health.DOWN, Health.DOWN]), (), ()) == ()
+
+
+def test_a_decision_sends_no_trickle_over_a_link_that_is_cut_and_none_unless_it_is_asked_to() -> None:
+    world = policy(1, FOUR)
+    (service,) = world.services.values()
+    down, well = verdicts([Health.DOWN, Health.HEALTHY])
+    seen = tuple(down if region == "us-east-1" else well for region in sorted(FOUR))
+    cut = Measured(cuts=frozenset({("eu-west-1", "us-east-1")}))
+    asked = decide_service(frame(world, replace(service, half_open=0.01)), seen, None, measured=cut)
+    gone = asked.regions.index("us-east-1")
+    tried = {view: row[gone] for view, row in zip(asked.regions, asked.half_open, strict=True)}
+    assert tried == {view: 0 if view == "eu-west-1" else 100 for view in asked.regions}
+    assert service.half_open == 0.0
+    assert decide_service(frame(world, service), seen, None, measured=cut).half_open == ()

@@ -238,3 +238,27 @@ def test_our_own_probes_are_outvoted_only_where_a_region_serves() -> None:
 def test_what_is_held_says_as_what() -> None:
     found = held(held(run([2]).verdict, "no word", 3.0), "still none", 4.0)
     assert (found.health, found.reason) == (Health.UNKNOWN, "still none; held as healthy until that changes")
+
+
+def test_a_region_that_fails_real_traffic_again_is_held_down_longer() -> None:
+    hopeless, belief, now, held_s = Standing(0.1, "90% fail", hopeless=True), run([2]), 1.0, []
+    for _ in range(3):
+        belief = limited(belief, evidence(2), standing=hopeless, ramp_up_s=RAMP_S, now=now)
+        held_s.append(belief.hold_until - now)
+        assert belief.verdict.reason.endswith(f"held down for at least {held_s[-1]:.0f} s")
+        now = belief.hold_until - 0.1
+        belief = limited(belief, evidence(2), standing=FULL_STANDING, ramp_up_s=RAMP_S, now=now)
+        assert belief.verdict.health is Health.DOWN
+        now = belief.hold_until
+        belief = limited(belief, evidence(2), standing=FULL_STANDING, ramp_up_s=RAMP_S, now=now)
+        assert (belief.verdict.health, belief.verdict.ramp) == (Health.RECOVERING, STEP)
+    assert held_s == [20.0, 40.0, 80.0]
+
+
+def test_time_without_evidence_is_not_counted_to_a_ramp() -> None:
+    belief = run([2, 0, 2, 2, 2, 2])
+    assert (belief.verdict.health, belief.verdict.ramp) == (Health.RECOVERING, 4 * STEP)
+    silent = replace(belief, verdict=held(belief.verdict, "no fresh evidence", 10.0))
+    again = judge(silent, evidence(2), RAMP_S, 70.0)
+    assert (again.verdict.health, again.verdict.ramp) == (Health.RECOVERING, 4 * STEP)
+    assert judge(again, evidence(2), RAMP_S, 71.0).verdict.ramp == pytest.approx(5 * STEP)

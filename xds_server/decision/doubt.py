@@ -97,7 +97,7 @@ def _words(service: Service, failing: int, share: int) -> str:
         only = next(iter(service.deployments))
         return f"{only} fails, by our own probes alone: monitor suspect{NOWHERE}"
     lost = f"{failing} of {regions} regions ({share} % of {service.name}'s capacity)"
-    return f"{lost} fail at once, which nobody else bears out: monitor suspect"
+    return f"{lost} fail at once, and neither live traffic nor two views bear it out: monitor suspect"
 
 
 def _stuck(belief: Belief) -> Belief:
