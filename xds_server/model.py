@@ -348,6 +348,12 @@ class ServiceDecision:
     capacity_why: tuple[tuple[str, str], ...] = ()
     whole_rps: tuple[float, ...] = ()
 
+    @property
+    def refused_rps(self) -> float:
+        """Return how much of the demand is refused, of all views together."""
+        pairs = zip(self.demand_rps, self.shed, strict=False)
+        return sum(rps * shed.percent / 100 for rps, shed in pairs if shed is not None)
+
 
 class FleetSize(NamedTuple):
     """How many Envoys of a fleet are in a region: coarse, as breakers are divided by it (decision/fleet_size.py)."""

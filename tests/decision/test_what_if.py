@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support import decisions
 from xds_server.controller import Controller
 from xds_server.decision.what_if import Case, Loss, losses
 from xds_server.model import Observation
+from xds_server.operator.order_json import effects_json
+from xds_server.orders.preview import preview
+from xds_server.orders.types import Kind, Order
 from xds_server.policy.parse import parse
 from xds_server.policy.types import Policy
+from xds_server.screens.order_table import effects_table
 from xds_server.step import Inputs
 
 
@@ -39,7 +45,7 @@ class Site:
     """A controller that has seen every endpoint healthy."""
 
     def __init__(self, of: Policy) -> None:
-        self.controller = Controller()
+        self.controller, self.policy = Controller(), of
         self.targets = self.controller.step(Inputs(policy=of), 0.0).targets or {}
         self.now = 0.0
         self.probe()
@@ -138,3 +144,14 @@ def test_what_is_refused_without_a_region_is_what_is_refused_when_it_dies() -> N
 def test_nothing_is_refused_where_the_loss_fits_or_the_policy_spreads() -> None:
     assert Site(policy(extra=SOUTH + SHED)).loss("east").shed == ()
     assert Site(policy(east=700, west=400, extra=SOUTH)).loss("east").shed == ()
+
+
+def test_an_order_shows_what_would_be_refused_for_it() -> None:
+    site = Site(policy(east=700, west=400, extra=SOUTH + SHED))
+    order = Order("o1", Kind.EVACUATE, "anna", "test", at=site.now, ends=site.now + 60, region="east")
+    (effect,) = preview(site.controller.cases(), site.policy, (), order)
+    assert effect.refused_rps == pytest.approx(site.loss("east").shed_rps)
+    title, *_ = effects_table({"plan": effects_json([effect]), "refusals": []}).splitlines()
+    assert title.startswith("shop: DOES NOT FIT, 100 req/s too many, 107 req/s are refused so that regions hold; ")
+    (free,) = preview(site.controller.cases(), site.policy, (), replace(order, region="south"))
+    assert free.refused_rps == 0.0

@@ -112,9 +112,8 @@ def _with_shed(loss: Loss, case: Case, decided: ServiceDecision, measured: Measu
         for region, v in zip(loss.regions, case.verdicts, strict=True)
     )
     wanted = replace(measured, demand_rps=dict(zip(decided.regions, decided.demand_rps, strict=True)))
-    shed = place(case.base, verdicts, case.prior, measured=wanted, ordered=case.ordered).decision.shed
-    parts = (rps * view.percent / 100 for rps, view in zip(decided.demand_rps, shed, strict=False) if view)
-    return replace(loss, shed=shed, shed_rps=sum(parts))
+    after = place(case.base, verdicts, case.prior, measured=wanted, ordered=case.ordered).decision
+    return replace(loss, shed=after.shed, shed_rps=after.refused_rps)
 
 
 def _loss(decided: ServiceDecision, gone: int, latency: Sequence[Sequence[float]]) -> Loss:

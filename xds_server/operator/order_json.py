@@ -231,6 +231,7 @@ def effects_json(effects: Iterable[Effect]) -> list[Json]:
             "overload": round(effect.overload, 4),
             "excess_rps": round(effect.excess_rps, 3),
             "fits": effect.fits,
+            "shed_rps": round(effect.refused_rps, 3),
             "added_latency_ms": round(effect.added_ms, 3),
         }
         for effect in effects

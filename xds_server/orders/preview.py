@@ -21,7 +21,7 @@ class Effect:
 
     `overload` is by how much the hottest region would exceed its capacity (1.0: it fits), `serving` how many regions
     could still be given traffic. `demand_rps` is what is asked for. `stranded` are views that could reach nothing that
-    serves, and can now.
+    serves, and can now. `refused_rps` is how much would be refused by the policy, so that regions hold.
     """
 
     service: str
@@ -34,6 +34,7 @@ class Effect:
     serving: int
     demand_rps: float
     stranded: tuple[str, ...] = ()
+    refused_rps: float = 0.0
 
     @property
     def excess_rps(self) -> float:
@@ -98,6 +99,7 @@ def _effect(case: Case, wanted: Mapping[str, Ordered]) -> Effect:
         serving=sum(v is not None and v.serves for v in after.verdicts),
         demand_rps=sum(after.demand_rps),
         stranded=tuple(view for view in after.stranded if view not in before.stranded),
+        refused_rps=after.refused_rps,
     )
 
 

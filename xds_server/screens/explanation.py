@@ -98,7 +98,9 @@ def _balance(service: Json) -> Iterator[str]:
     demand = sum(view["demand_rps"] for view in service["views"])
     capacity = sum(place["capacity_rps"] for place in service["regions"])
     fits = "it fits" if service["overload"] <= 1 else f"it does not fit: regions at up to {part(service['overload'])}"
-    yield f"{rate(demand)} req/s are asked for, {rate(capacity)} req/s may be used: {fits}"
+    refused = sum(view["demand_rps"] * shed["percent"] / 100 for view in service["views"] if (shed := view.get("shed")))
+    refusal = f", if nothing were refused; {rate(refused)} req/s are" if refused else ""
+    yield f"{rate(demand)} req/s are asked for, {rate(capacity)} req/s may be used: {fits}{refusal}"
 
 
 def _view(row: Json, places: Mapping[str, Json], style: Style | None) -> Iterator[str]:

@@ -30,6 +30,8 @@ def _effect(effect: Json) -> Iterator[str]:
         arrow = "+" if after - before >= 0.5 else "-" if before - after >= 0.5 else ""
         rows.append((region, arrow, f"{before:,.0f}", f"{after:,.0f}", f"{capacity:,.0f}", used))
     fits = "fits" if effect["fits"] else f"DOES NOT FIT, {effect['excess_rps']:,.0f} req/s too many"
+    if effect["shed_rps"]:
+        fits += f", {effect['shed_rps']:,.0f} req/s are refused so that regions hold"
     title = f"{effect['service']}: {fits}; {effect['added_latency_ms']:+.1f} ms a request on average"
     yield title if moves else f"{effect['service']}: {NOTHING}"
     if moves:

@@ -280,7 +280,7 @@ def _orders() -> dict[str, Json]:
         "service": text(),
         "regions": array(text()),
         **numbers,
-        **{name: number() for name in ("overload", "excess_rps", "added_latency_ms")},
+        **{name: number() for name in ("overload", "excess_rps", "shed_rps", "added_latency_ms")},
         "fits": flag(),
     }
     spans = {name: maybe(number(minimum=0)) for name in ("off_99_s", "drained_s", "acked_s", "before_rps")}

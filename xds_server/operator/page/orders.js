@@ -228,7 +228,7 @@ function one(s) {
     const [before, after, capacity] = [s.load_rps_before[r], s.load_rps_after[r], s.capacity_rps[r]];
     return { key: region, cls: capacity && after > capacity * 1.0001 ? "bad" : "", cells: [region, rps(before), h(after === before ? "span" : "b", {}, rps(after)), rps(capacity), capacity ? percent(after / capacity) : ""] };
   });
-  const fit = h("span", { class: `mark ${s.fits ? "healthy" : "down"}` }, s.fits ? "it fits" : `it does not fit: ${percent(s.overload - 1)} too much`);
+  const fit = h("span", { class: `mark ${s.fits ? "healthy" : "down"}` }, s.fits ? "it fits" : `it does not fit: ${percent(s.overload - 1)} too much${s.shed_rps ? `, ${rps(s.shed_rps)} refused` : ""}`);
   return h("div", { class: "one" }, h("p", {}, h("strong", {}, s.service), ": ", fit, `, ${ms(s.added_latency_ms)} a request on average`), table(`Plan for ${s.service}, requests per second`, heads, rows));
 }
 
