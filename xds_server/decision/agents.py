@@ -65,6 +65,11 @@ class AgentBook:
             ((most, _),) = Counter(sender for sender, _, _ in reports).most_common(1)
             del reports[next(name for name in reports if name[0] == most)]
 
+    @property
+    def silent(self) -> bool:
+        """Return whether nobody has ever reported: then there is nothing to look for, which is the usual case."""
+        return not self._reports
+
     def standing(self, place: Place, now: float) -> Standing:
         """Return what agents leave a place of its share, for all views."""
         bad = [report for report in self._valid(place, now) if report.healthy is False and not report.view]
@@ -76,6 +81,8 @@ class AgentBook:
     def links(self, place: Place, now: float) -> tuple[frozenset[str], frozenset[str]]:
         """Return the views that agents say cannot reach a place: those that are believed, and those of one word."""
         bad = [report for report in self._valid(place, now) if report.healthy is False and report.view]
+        if not bad:
+            return frozenset(), frozenset()
         voices = {view: _voices([r for r in bad if r.view == view]) for view in {r.view for r in bad}}
         cut = frozenset(view for view, heard in voices.items() if heard >= 2)
         return cut, frozenset(voices) - cut

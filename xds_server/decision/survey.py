@@ -81,6 +81,8 @@ class Survey:
 
     def _capacity(self, service: Service, before: Measured, now: float) -> Mapping[str, Claim]:
         """Return the capacity of the regions of which agents report it, and who says so."""
+        if self._agents.silent:
+            return {}
         found = {}
         for region, deployment in service.deployments.items():
             place = Place(service.name, region)
