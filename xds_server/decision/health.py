@@ -104,7 +104,11 @@ class HealthBook:
 
     def refused(self, let_through: Mapping[tuple[str, str], float]) -> None:
         """Note the share that is let through, of services and views of which something is refused."""
+        before = self.traffic.demand.through
+        changed = {key[0] for key in before.keys() | let_through.keys() if before.get(key) != let_through.get(key)}
         self.traffic.demand.through = let_through
+        if changed:  # the figures of silent views change with it: no report will have them looked at
+            self._agenda.touch(place for place in self._places if place.service in changed)
 
     def remembered(self, offered: Mapping[str, Mapping[str, float]]) -> Mapping[str, Measured]:
         """Return the demand and latencies in force of every service that has any, to be kept for a restart.
