@@ -52,6 +52,46 @@ def _problem() -> dict[str, Json]:
 
 
 def _decision() -> dict[str, Json]:
+    decision = {
+        "policy": ref("Policy"),
+        "regions": array(ref("Region")),
+        "fleets": array(ref("FleetSize")),
+        "services": array(ref("Service")),
+    }
+    region = {"region": text(), "health": _HEALTH, "reason": text(), "since_s": _SINCE}
+    loss = {"without": text(), "load_rps": _RATES, "overload": number(), "added_latency_ms": number()}
+    weights = {
+        "service": text(),
+        "overload": number("Factor by which demand exceeds what may be used; 1 if it fits."),
+        "regions": array(ref("Place")),
+        "views": array(ref("View")),
+    }
+    return {
+        "Policy": _policy(),
+        "Place": _place(),
+        "View": _view(),
+        "Shed": _shed(),
+        "NMinusOne": fields(loss),
+        "Protection": _protection(),
+        "FleetSize": fields({"fleet": text(), "region": text(), "envoys": whole(minimum=0)}),
+        "Weights": fields(weights, "What is decided for a service, without plans and protection."),
+        "Service": fields(weights | _plans_of_a_service()),
+        "Region": fields(region, "A region, summed up by the worst of its services."),
+        "Decision": fields(decision),
+    }
+
+
+def _policy() -> Json:
+    policy = {
+        "digest": maybe(text("Names the policy in force; null before the first.")),
+        "source": text(),
+        "trial": maybe(text("Names the policy on trial.")),
+        "rejected": maybe(fields({"errors": array(text())}, "What is wrong with the text in the file now.")),
+    }
+    return fields(policy)
+
+
+def _place() -> Json:
     place = {
         "region": text(),
         "health": _HEALTH,
@@ -65,56 +105,26 @@ def _decision() -> dict[str, Json]:
         "total": whole("Endpoints there are.", minimum=0),
         "since_s": _SINCE,
     }
+    later = {"capacity_reason": text("Why the capacity is not the policy's; empty if it is.")}
+    return fields(place, "One service in one region: the verdict, and what it carries.", later)
+
+
+def _view() -> Json:
     view = {"view": text(), "demand_rps": number(minimum=0), "weights": _WEIGHTS, "reasons": table(text())}
     later = {
         "half_open": maybe(_WEIGHTS | {"description": "Of what may be sent twice, if it differs."}),
         "shed": maybe(ref("Shed")),
     }
-    loss = {"without": text(), "load_rps": _RATES, "overload": number(), "added_latency_ms": number()}
-    weights = {
-        "service": text(),
-        "overload": number("Factor by which demand exceeds what may be used; 1 if it fits."),
-        "regions": array(ref("Place")),
-        "views": array(ref("View")),
-    }
+    return fields(view, "Where one region's requests go, and why. What was kept long ago may lack a field.", later)
+
+
+def _plans_of_a_service() -> dict[str, Json]:
     fit = fields({"overload": number(), "reason": text()})
-    plans = {
+    return {
         "reflex": table(table(_WEIGHTS), "By the region that is lost, by view: where its share goes."),
         "reflex_fit": table(fit, "By the region that is lost: whether the others hold what the reflex sends them."),
         "n_minus_1": array(ref("NMinusOne")),
         "protection": table(table(ref("Protection")), "By view, by region."),
-    }
-    region = {"region": text(), "health": _HEALTH, "reason": text(), "since_s": _SINCE}
-    decision = {
-        "policy": ref("Policy"),
-        "regions": array(ref("Region")),
-        "fleets": array(ref("FleetSize")),
-        "services": array(ref("Service")),
-    }
-    policy = {
-        "digest": maybe(text("Names the policy in force; null before the first.")),
-        "source": text(),
-        "trial": maybe(text("Names the policy on trial.")),
-        "rejected": maybe(fields({"errors": array(text())}, "What is wrong with the text in the file now.")),
-    }
-    return {
-        "Policy": fields(policy),
-        "Place": fields(
-            place,
-            "One service in one region: the verdict, and what it carries.",
-            {"capacity_reason": text("Why the capacity is not the policy's; empty if it is.")},
-        ),
-        "View": fields(
-            view, "Where one region's requests go, and why. What was kept long ago may lack a field.", later
-        ),
-        "Shed": _shed(),
-        "NMinusOne": fields(loss),
-        "Protection": _protection(),
-        "FleetSize": fields({"fleet": text(), "region": text(), "envoys": whole(minimum=0)}),
-        "Weights": fields(weights, "What is decided for a service, without plans and protection."),
-        "Service": fields(weights | plans),
-        "Region": fields(region, "A region, summed up by the worst of its services."),
-        "Decision": fields(decision),
     }
 
 
