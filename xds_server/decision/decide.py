@@ -197,21 +197,7 @@ def _weighed(
     load = tuple(map(sum, zip(*flows_of(base.demand, weights), strict=True)))
     hottest = max((now / c for now, c in zip(load, full, strict=True) if c), default=1.0)
     overload = hottest if hottest > 1.0 + ROUNDING else 1.0
-    refused = tuple(found.percent if found else 0 for found in shed)
-    facts = Facts(
-        base.regions,
-        verdicts,
-        rps_of(planned),
-        rps_of(load),
-        base.order,
-        base.latency_ms,
-        overload,
-        base.cuts,
-        refused,
-        base.tried,
-        frozenset((base.regions.index(cut.view), base.regions.index(cut.region)) for cut in base.told if not cut.heard),
-        base.returning,
-    )
+    facts = _facts(base, verdicts, load, shed, planned=planned, overload=overload)
     return ServiceDecision(
         service=base.service.name,
         regions=base.regions,
@@ -231,6 +217,33 @@ def _weighed(
         stranded=tuple(base.regions[v] for v in sorted({v for v, _ in base.tried})),
         cuts=base.told,
         whole_rps=rps_of(base.capacity),
+    )
+
+
+def _facts(
+    base: Frame,
+    verdicts: tuple[Verdict | None, ...],
+    load: tuple[int, ...],
+    shed: tuple[Shed | None, ...],
+    *,
+    planned: tuple[int, ...],
+    overload: float,
+) -> Facts:
+    """Return what the reasons of the weights are written from."""
+    unheard = (cut for cut in base.told if not cut.heard)
+    return Facts(
+        regions=base.regions,
+        verdicts=verdicts,
+        planned_rps=rps_of(planned),
+        load_rps=rps_of(load),
+        order=base.order,
+        latency_ms=base.latency_ms,
+        overload=overload,
+        cuts=base.cuts,
+        shed=tuple(found.percent if found else 0 for found in shed),
+        tried=base.tried,
+        unheard=frozenset((base.regions.index(cut.view), base.regions.index(cut.region)) for cut in unheard),
+        returning=base.returning,
     )
 
 
