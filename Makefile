@@ -38,7 +38,7 @@ check: setup ## formatting, lint, types
 test: check $(JS_STAMP) ## everything: check, then all tests, real Envoys, gRPC clients and a browser included
 	@command -v "$${CHROMIUM:-chromium}" >/dev/null || \
 	  { echo "the tests need Chromium: apt-get install chromium, or name one in CHROMIUM"; exit 1; }
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not alone" $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/pytest -n 3 --dist loadscope -m "not alone" $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/pytest -m alone $(ARGS) || [ $$? -eq 5 ]
 
 matrix: setup ## the newest Envoy and older ones (1.36, 1.38) take all that we send; fetches those once

@@ -21,7 +21,7 @@ from statistics import median, quantiles
 from bench.bare_envoy import FORWARDS, config, listener
 from bench.figures import Figure
 from bench.run import CannotMeasureError, Run
-from bench.stage import LIMIT_S, Stage, answering, listening, stage
+from bench.stage import LIMIT_S, Stage, accepting, answering, listening, stage
 from bench.world import FOUR
 from xds_server.demo.processes import until
 
@@ -56,12 +56,12 @@ def latency(run: Run) -> list[Figure]:
 def _latency(run: Run, upstream: Upstream) -> list[Figure]:
     with stage(run, 1) as here:
         asyncio.run(_begin(here, upstream))
-        pairs = run.pick(upstream.pairs, 2)
-        run.say(f"{upstream.name}: {pairs} pairs of {_REQUESTS} requests")
+        pairs, requests = run.pick((upstream.pairs, _REQUESTS), (2, 50))
+        run.say(f"{upstream.name}: {pairs} pairs of {requests} requests")
         with _connected(here.listen) as ours, _connected(here.spare) as bare:
             for warm in (ours, bare):
-                _batch(warm, upstream)
-            batches = [_pair(ours, bare, turn, upstream) for turn in range(pairs)]
+                _batch(warm, upstream, requests)
+            batches = [_pair(ours, bare, turn, upstream, requests) for turn in range(pairs)]
     return _figures(batches, upstream)
 
 
@@ -71,6 +71,7 @@ async def _begin(here: Stage, upstream: Upstream) -> None:
     await here.sidecar(FOUR[0], ready.xds)
     here.envoy("bare", config([listener(here.spare, FORWARDS)], here.upstream_ports[:2]))
     await until(listening([here.admin_ports[FOUR[0]]]), LIMIT_S, here.children, "the sidecar has its listener")
+    await until(accepting(here.listen), LIMIT_S, here.children, "it takes connections")
     await until(answering([here.spare], "/healthz"), LIMIT_S, here.children, "the bare Envoy answers")
 
 
@@ -80,18 +81,21 @@ def _connected(port: int) -> socket.socket:
     return connection
 
 
-def _pair(ours: socket.socket, bare: socket.socket, turn: int, upstream: Upstream) -> tuple[list[float], list[float]]:
+Batches = tuple[list[float], list[float]]
+
+
+def _pair(ours: socket.socket, bare: socket.socket, turn: int, upstream: Upstream, requests: int) -> Batches:
     """Return the latencies of a run of each, in µs."""
     if turn % 2:
-        second = _batch(bare, upstream)
-        return _batch(ours, upstream), second
-    return _batch(ours, upstream), _batch(bare, upstream)
+        second = _batch(bare, upstream, requests)
+        return _batch(ours, upstream, requests), second
+    return _batch(ours, upstream, requests), _batch(bare, upstream, requests)
 
 
-def _batch(connection: socket.socket, upstream: Upstream) -> list[float]:
+def _batch(connection: socket.socket, upstream: Upstream, requests: int) -> list[float]:
     values = []
     due = time.perf_counter()
-    for _ in range(_REQUESTS):
+    for _ in range(requests):
         due += upstream.every_s
         _wait(due)
         connection.sendall(_ASK)
@@ -116,7 +120,7 @@ def _wait(due: float) -> None:
         pass
 
 
-def _figures(batches: Sequence[tuple[list[float], list[float]]], upstream: Upstream) -> list[Figure]:
+def _figures(batches: Sequence[Batches], upstream: Upstream) -> list[Figure]:
     name = upstream.name
     ours, bare = ([pair[which] for pair in batches] for which in (0, 1))
     ratios = [median(a) / median(b) for a, b in batches]

@@ -6,6 +6,7 @@ of its own there, so 100 services mean 800 probes a second. Started with the dem
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import sys
@@ -141,6 +142,21 @@ def answering(ports: Sequence[int], path: str = "/healthz") -> Condition:
         return all([await text(port, path) == "ok" for port in ports])
 
     return answered
+
+
+def accepting(port: int) -> Condition:
+    """Return whether a connection can be made: an Envoy says that it has a listener a moment before that."""
+
+    async def accepted() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        await writer.wait_closed()
+        return True
+
+    return accepted
 
 
 def _ended(child: Child) -> Condition:

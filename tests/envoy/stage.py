@@ -44,6 +44,8 @@ RPS = 250.0
 AT_ONCE_S = 10.0
 """Regions that fall within this time are judged together (decision/health.py): falls of different tests must not be."""
 
+EJECTED = "outlier_detection.ejections_active"
+
 Weights = dict[str, dict[str, int]]
 
 
@@ -124,11 +126,15 @@ class Stage:
         found = (await self.ask(view, "/stats?format=json"))["stats"]
         return {stat["name"]: stat["value"] for stat in found if isinstance(stat.get("value"), int)}
 
+    async def stats_like(self, view: str, *endings: str) -> dict[str, int]:
+        """Return every stat of one Envoy whose name ends so."""
+        return {name: n for name, n in (await self.stats(view)).items() if name.endswith(endings)}
+
     async def all_stats(self, *endings: str) -> dict[str, int]:
         """Return the sum over all Envoys of every stat whose name ends so."""
         total = Counter[str]()
         for view in REGIONS:
-            total.update({name: n for name, n in (await self.stats(view)).items() if name.endswith(endings)})
+            total.update(await self.stats_like(view, *endings))
         return dict(total)
 
     async def set_stats(self, *endings: str) -> dict[str, int]:
@@ -202,6 +208,7 @@ class Stage:
             await self.fault(f"restore:{region}")
         if not await self._is_calm():
             await self.forget()
+            await self.forgive()
         await self.until("all is well again", self._is_calm)
         await self.follows()
 
@@ -211,6 +218,15 @@ class Stage:
         shutil.rmtree(self.site.directory / "state")
         await self.fault(f"restore:{CONTROL_PLANE}")
 
+    async def forgive(self) -> None:
+        """Start the Envoys again that hold an ejection: one lasts for half a minute, whatever its host has become."""
+        ejecting = [view for view in REGIONS if any((await self.stats_like(view, EJECTED)).values())]
+        for view in ejecting:
+            self.provoked -= Counter({name: n for name, n in (await self.stats(view)).items() if name in self.provoked})
+            self.site.envoys[view].kill()
+            self.site.envoys[view].start()
+        await self.until("every Envoy has its routes", self.site.envoy_watch.ready)
+
     async def _is_calm(self) -> bool:
         decision = await self.api("/api/v1/decision")
         events = (await self.api("/api/v1/events?limit=200"))["events"]
@@ -218,8 +234,16 @@ class Stage:
         well = all(region["health"] == "healthy" for region in decision["regions"])
         in_force = not decision["policy"]["rejected"] and len(decision["services"]) == 1
         quiet = max(falls, default=0.0) + AT_ONCE_S < time.time()
-        ejected = await self.all_stats("outlier_detection.ejections_active")
-        return well and in_force and quiet and not any(ejected.values()) and near(await self.weights(), self._home)
+        ejected = await self.all_stats(EJECTED)
+        connected = {client["region"] for client in (await self.api("/api/v1/fleet"))["clients"]} == set(REGIONS)
+        return (
+            connected
+            and well
+            and in_force
+            and quiet
+            and not any(ejected.values())
+            and near(await self.weights(), self._home)
+        )
 
     async def fault(self, text: str) -> None:
         """Apply a fault of the demo, `KIND[:ARG]:TARGET`; a part that is killed has done nothing wrong."""

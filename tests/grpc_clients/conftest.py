@@ -9,7 +9,7 @@ import pytest
 from tests.grpc_clients.stage import Stage, new_stage
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with new_stage(tmp_path_factory.mktemp("grpc")) as started:
         yield started
