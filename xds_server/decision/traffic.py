@@ -204,14 +204,13 @@ class TrafficBook:
         ):
             share = round(min(earned.share, before.share + STEP), 4)
             returning = earned.share == 1.0 and share < 1.0
-            why = "it does well again and returns in steps" if returning else earned.reason
+            record.fell_for = record.fell_for if returning else earned.reason
+            why = f"{record.fell_for}; no longer seen, returns in steps" if returning else earned.reason
             record.standing, record.moved_at = Standing(share, why if share < 1.0 else "", returning=returning), now
             record.rising = True
         elif not record.rising and before.share < 1.0:
-            well = (
-                f"it did badly, does well again, and returns in steps from {_wait_s(record):.0f} s after its last fall"
-            )
-            record.standing = replace(before, reason=well if earned.share == 1.0 else record.fell_for)
+            over = f"; no longer seen, returns in steps from {_wait_s(record):.0f} s after its last fall"
+            record.standing = replace(before, reason=record.fell_for + (over if earned.share == 1.0 else ""))
         return record.standing
 
     def _by_failures(self, place: Place, record: _Record, lost: Collection[str], now: float) -> Standing:

@@ -84,7 +84,7 @@ class Belief:
 class Standing:
     """What part of its share a region has earned, 0..1, and why less than all.
 
-    `hopeless`: it is down for real. `returning`: it does well, and its share comes back in steps.
+    `hopeless`: it is down for real. `returning`: nothing speaks against it now, and its share comes back in steps.
     """
 
     share: float = 1.0
