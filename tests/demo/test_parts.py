@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -355,24 +356,31 @@ def test_the_same_draw_of_ports_avoids_those_that_are_taken() -> None:
     again.close()
 
 
-def test_a_fault_from_another_terminal_reaches_the_run(tmp_path: Path) -> None:
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory with a name that leaves room for a socket's: `tmp_path` is too long with several workers."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+def test_a_fault_from_another_terminal_reaches_the_run(short_path: Path) -> None:
     async def shout(text: str) -> str:
         return text.strip().upper()
 
     async def both() -> tuple[list[Path], str]:
-        directory = tmp_path / f"{remote.PREFIX}one"
-        (tmp_path / f"{remote.PREFIX}stale").mkdir()
+        directory = short_path / f"{remote.PREFIX}one"
+        (short_path / f"{remote.PREFIX}stale").mkdir()
         directory.mkdir()
         async with remote.listening(directory, shout):
-            found = await asyncio.to_thread(remote.running, tmp_path)
+            found = await asyncio.to_thread(remote.running, short_path)
             return found, await asyncio.to_thread(remote.ask, directory, "kill:us-east-1")
 
     found, answer = asyncio.run(both())
     assert [path.name for path in found] == [f"{remote.PREFIX}one"]
     assert answer == "KILL:US-EAST-1"
-    assert remote.running(tmp_path) == []
+    assert remote.running(short_path) == []
     with pytest.raises(OSError, match="no demo runs in"):
-        remote.ask(tmp_path, "kill:us-east-1")
+        remote.ask(short_path, "kill:us-east-1")
 
 
 def test_this_test_process_left_nothing_behind() -> None:

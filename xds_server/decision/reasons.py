@@ -92,8 +92,10 @@ def _status(facts: Facts, region: int) -> str:
     if load < 0.99 * planned:
         return ""
     if verdict.ramp < 1.0:
-        why = f" ({verdict.reason})" if verdict.health is Health.DRAINING else ""
-        return f"{verdict.health}{why}, limited to {verdict.ramp:.0%} of its share"
+        limit = f"limited to {verdict.ramp:.0%} of its share"
+        if verdict.health is Health.DRAINING:
+            return f"{verdict.health} ({verdict.reason}), {limit}"
+        return f"{verdict.health}, {limit} while others have room"
     return f"full, {load:,.0f} of {planned:,.0f} req/s planned"
 
 
