@@ -4,7 +4,7 @@ We ask for all clusters and no single endpoints. One value per view, service and
 however many Envoys there are (load_tally.py).
 
 *What it costs.* Envoy repeats its whole node, 60 KB of it, in every report (1.40, seen). It is field 1, so from the
-second message on it is stepped over rather than parsed; but it still has to be received, and that is four fifths of
+second message on it is stepped over rather than parsed; but it still has to be received, and that is three quarters of
 what a report costs. So the interval grows with the fleet, one second for every `MOST_REPORTS_PER_S` Envoys. Counts are
 not lost by that, they come later. A stream hears of a new interval when it reports next.
 """
