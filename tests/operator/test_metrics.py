@@ -64,6 +64,17 @@ def test_what_is_comes_from_the_latest_values_and_goes_with_them() -> None:
     assert not any(name.startswith(("xds_server_weight", "xds_server_verdict")) for name in names(metrics))
 
 
+def test_places_that_only_our_own_probes_do_not_see_are_told() -> None:
+    checkout, *others = decision().services
+    us, eu, *rest = checkout.verdicts
+    assert us is not None
+    verdicts = (replace(us, outvoted=True), eu, *rest)
+    metrics = of(decision=replace(decision(), services=(replace(checkout, verdicts=verdicts), *others)))
+    first, second = checkout.regions[:2]
+    assert value(metrics, "probes_outvoted", service="checkout", region=first) == 1.0
+    assert value(metrics, "probes_outvoted", service="checkout", region=second) == 0.0
+
+
 def test_a_service_that_is_deployed_in_one_region_has_series_for_it_alone() -> None:
     places = {
         labels

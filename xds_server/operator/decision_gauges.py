@@ -37,6 +37,7 @@ def _place_metrics(decision: Decision) -> Iterator[Metric]:
         "Capacity that counts, in requests per second: that of the policy, an agent or an order, times the score.",
         *place,
     )
+    outvoted = gauge("probes_outvoted", "1 if our own probes see nothing of it up and are not believed.", *place)
     load = gauge("planned_load_rps", "Requests per second that the weights in force send there.", *place)
     for service, r, seen in _places(decision):
         labels = service.service, service.regions[r]
@@ -45,9 +46,10 @@ def _place_metrics(decision: Decision) -> Iterator[Metric]:
         ramp.add_metric(labels, seen.ramp)
         up.add_metric(labels, seen.up)
         total.add_metric(labels, seen.total)
+        outvoted.add_metric(labels, seen.outvoted)
         capacity.add_metric(labels, service.capacity_rps[r])
         load.add_metric(labels, service.load_rps[r])
-    yield from (verdict, score, ramp, up, total, capacity, load)
+    yield from (verdict, score, ramp, up, total, outvoted, capacity, load)
 
 
 def _places(decision: Decision) -> Iterator[tuple[ServiceDecision, int, Verdict]]:
